@@ -1,0 +1,176 @@
+# opsauth: what people type. "make help" lists it.
+
+SHELL      := /bin/bash
+CC         ?= cc
+MAKEFLAGS  += --no-builtin-rules
+ROOT       := $(CURDIR)
+BUILD      ?= $(ROOT)/build
+
+# an nginx source tree; Debian's nginx-dev by default
+NGINX_SRC       ?= /usr/share/nginx/src
+# configure arguments for a source tree other than Debian's
+NGINX_CONFIGURE ?= --with-compat --with-http_ssl_module --with-http_v2_module \
+                   --with-http_realip_module --with-http_auth_request_module \
+                   --with-threads
+# further compiler flags for module, command and unit tests
+OPT             ?= -O2 -g
+
+PREFIX     ?= /usr
+DESTDIR    ?=
+MODULESDIR ?= /usr/lib/nginx/modules
+
+WARN     := -Wall -Wextra -Werror -Wno-unused-parameter
+HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+NGX_OPT  := $(OPT) $(HARDEN) $(WARN) -Wno-missing-field-initializers
+CFLAGS_C := -std=c11 -D_GNU_SOURCE $(OPT) $(HARDEN) $(WARN) -MMD -MP
+
+MODULE   := $(BUILD)/ngx_http_opsauth_module.so
+CLI      := $(BUILD)/opsauth
+
+CORE_SRC := $(wildcard src/core/*.c)
+CORE_OBJ := $(CORE_SRC:src/%.c=$(BUILD)/obj/%.o)
+CLI_SRC  := $(wildcard src/cli/*.c)
+CLI_OBJ  := $(CLI_SRC:src/%.c=$(BUILD)/obj/%.o)
+MOD_SRC  := ngx_http_opsauth_module.c config $(wildcard src/core/*.[ch] \
+            src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch])
+
+.PHONY: all module cli unit deps deps-build demo demo-stop test check install \
+        uninstall static clean help
+
+all: module cli
+
+help:
+	@echo "make             build/ngx_http_opsauth_module.so and build/opsauth"
+	@echo "make demo        install what is needed, build, start Redis, a backend and nginx"
+	@echo "make demo-stop   stop what make demo started"
+	@echo "make test        install what is needed, build, run the whole test suite"
+	@echo "make check       run the test suite, installing nothing (T=\"t/x.t ...\" for some)"
+	@echo "make static      an nginx with the module built in (NGINX_SRC must be a full tree)"
+	@echo "make install     install module, command and documentation (DESTDIR, PREFIX)"
+	@echo "make uninstall   remove what make install put there"
+	@echo "make clean       remove build/"
+	@echo
+	@echo "NGINX_SRC=DIR    build against this nginx source tree instead of Debian's nginx-dev"
+	@echo "CC=clang         another compiler; OPT='-O0 -g' other flags"
+
+module: $(MODULE)
+cli: $(CLI)
+
+# --- what is missing is named with the package that brings it ---------------
+
+$(BUILD)/.tools: | $(BUILD)
+	@missing=; \
+	need() { echo "$$2" | $(CC) -E -x c - >/dev/null 2>&1 || missing="$$missing $$1"; }; \
+	command -v $(CC) >/dev/null || { echo "no compiler $(CC): apt-get install gcc make" >&2; exit 1; }; \
+	need libhiredis-dev '#include <hiredis/hiredis.h>'; \
+	need libssl-dev     '#include <openssl/evp.h>'; \
+	need libjansson-dev '#include <jansson.h>'; \
+	if [ ! -f $(NGINX_SRC)/auto/module ]; then \
+	    if [ $(NGINX_SRC) = /usr/share/nginx/src ]; then missing="$$missing nginx-dev"; \
+	    else echo "NGINX_SRC=$(NGINX_SRC) is no nginx source tree (no auto/module there)" >&2; exit 1; fi; \
+	fi; \
+	if [ -n "$$missing" ]; then \
+	    echo "missing on this machine; on Debian: apt-get install$$missing" >&2; exit 1; \
+	fi
+	@touch $@
+
+$(BUILD):
+	@mkdir -p $@
+
+# --- the module: nginx's own configure and make ------------------------------
+
+$(BUILD)/nginx/Makefile: config Makefile $(sort $(dir $(MOD_SRC))) | $(BUILD)/.tools
+	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/nginx" dynamic "$(CC)" "$(NGX_OPT)" $(NGINX_CONFIGURE)
+	@touch $@
+
+$(MODULE): $(BUILD)/nginx/Makefile $(MOD_SRC)
+	@$(MAKE) --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/nginx/Makefile modules
+	@cp $(BUILD)/nginx/ngx_http_opsauth_module.so $@
+	@echo "built $@"
+
+static: $(BUILD)/.tools
+	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" $(NGINX_CONFIGURE)
+	@$(MAKE) --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/static/Makefile binary
+	@echo "built $(BUILD)/static/nginx"
+
+# --- core, command, unit tests -----------------------------------------------
+
+$(BUILD)/obj/core/%.o: src/core/%.c | $(BUILD)/.tools
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_C) -Isrc/core -c $< -o $@
+
+$(BUILD)/obj/cli/%.o: src/cli/%.c | $(BUILD)/.tools
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_C) -Isrc/core -Isrc/cli -c $< -o $@
+
+$(CLI): $(CORE_OBJ) $(CLI_OBJ)
+	$(CC) $(OPT) -o $@ $^ -lhiredis -ljansson -lcrypto
+
+# t/unit/oa_*.c use the core alone; t/unit/ngx_*.c a file of src/shm or
+# src/redis with nginx's headers. All with AddressSanitizer and UBSan.
+
+SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+UNIT_SRC := $(wildcard t/unit/*.c)
+UNIT_BIN := $(UNIT_SRC:t/unit/%.c=$(BUILD)/unit/%)
+UNIT_OBJ := $(CORE_SRC:src/core/%.c=$(BUILD)/unit/obj/%.o)
+NGX_INC  := -I$(NGINX_SRC)/src/core -I$(NGINX_SRC)/src/event -I$(NGINX_SRC)/src/event/modules \
+            -I$(NGINX_SRC)/src/os/unix -I$(BUILD)/nginx -Isrc/shm -Isrc/redis
+
+unit: $(UNIT_BIN)
+
+$(BUILD)/unit/obj/%.o: src/core/%.c | $(BUILD)/.tools
+	@mkdir -p $(@D)
+	@$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) $(SAN) -MMD -MP -Isrc/core -c $< -o $@
+
+$(BUILD)/unit/oa_%: t/unit/oa_%.c $(UNIT_OBJ) t/unit/tap.h
+	@$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) $(SAN) -Isrc/core -It/unit $< $(UNIT_OBJ) -lcrypto -o $@
+
+$(BUILD)/unit/ngx_%: t/unit/ngx_%.c t/unit/tap.h $(wildcard src/shm/* src/redis/*) | $(BUILD)/nginx/Makefile
+	@mkdir -p $(@D)
+	@$(CC) -O1 -g $(WARN) $(SAN) -It/unit $(NGX_INC) $< -lhiredis -lpthread -o $@
+
+-include $(CORE_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_OBJ:.o=.d)
+
+# --- demo, tests --------------------------------------------------------------
+
+deps-build:
+	@.ci/packages build
+
+deps:
+	@.ci/packages build test
+
+demo:
+	@.ci/packages build demo
+	@$(MAKE) --no-print-directory all
+	@conf-examples/demo/start "$(BUILD)"
+
+demo-stop:
+	@conf-examples/demo/stop "$(BUILD)"
+
+test: deps
+	@$(MAKE) --no-print-directory check
+
+check: all unit
+	@t/run $(T)
+
+# --- install --------------------------------------------------------------------
+
+install: all
+	install -d $(DESTDIR)$(MODULESDIR) $(DESTDIR)$(PREFIX)/bin \
+	    $(DESTDIR)$(PREFIX)/share/nginx/modules-available \
+	    $(DESTDIR)$(PREFIX)/share/doc/opsauth/conf-examples
+	install -m 644 $(MODULE) $(DESTDIR)$(MODULESDIR)/
+	install -m 755 $(CLI) $(DESTDIR)$(PREFIX)/bin/opsauth
+	echo 'load_module modules/ngx_http_opsauth_module.so;' \
+	    > $(DESTDIR)$(PREFIX)/share/nginx/modules-available/mod-http-opsauth.conf
+	install -m 644 README.md LICENSE CHANGELOG.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/opsauth/
+	install -m 644 conf-examples/*.conf $(DESTDIR)$(PREFIX)/share/doc/opsauth/conf-examples/
+
+uninstall:
+	rm -f $(DESTDIR)$(MODULESDIR)/ngx_http_opsauth_module.so \
+	    $(DESTDIR)$(PREFIX)/bin/opsauth \
+	    $(DESTDIR)$(PREFIX)/share/nginx/modules-available/mod-http-opsauth.conf
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/opsauth
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,272 @@
+/*
+ * The module as nginx sees it: directives, configuration hooks, phases. What
+ * the directives and handlers do stands in src/http.
+ */
+
+#include "ngx_http_opsauth.h"
+
+
+static ngx_int_t ngx_http_opsauth_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_opsauth_postconfiguration(ngx_conf_t *cf);
+
+
+#define NGX_HTTP_OPSAUTH_PLACES                                               \
+    (NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LMT_CONF)
+
+
+static ngx_command_t  ngx_http_opsauth_commands[] = {
+
+    { ngx_string("opsauth_store"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
+      ngx_http_opsauth_store,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE12,
+      ngx_http_opsauth_guard,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_require"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_1MORE,
+      ngx_http_opsauth_require,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_admin"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE12,
+      ngx_http_opsauth_admin,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_credential"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_1MORE,
+      ngx_http_opsauth_credential,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_identity_header"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE12,
+      ngx_http_opsauth_identity_header,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_forward_credential"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_loc_conf_t, forward_credential),
+      NULL },
+
+    { ngx_string("opsauth_environment"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_environment,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_realm"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_realm,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_error_format"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_loc_conf_t, error_format),
+      &ngx_http_opsauth_formats },
+
+    /* inside opsauth_store { } */
+
+    { ngx_string("redis"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_http_opsauth_store_redis,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("redis_user"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, redis.user),
+      NULL },
+
+    { ngx_string("redis_password_file"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_http_opsauth_store_password_file,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("redis_connect_timeout"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, redis.connect_timeout),
+      NULL },
+
+    { ngx_string("redis_timeout"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, redis.timeout),
+      NULL },
+
+    { ngx_string("prefix"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, prefix),
+      NULL },
+
+    { ngx_string("pepper_file"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_http_opsauth_store_pepper_file,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("key_prefix"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_1MORE,
+      ngx_http_opsauth_store_key_prefix,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("cache"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, cache_size),
+      NULL },
+
+    { ngx_string("cache_valid"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, cache_valid),
+      NULL },
+
+    { ngx_string("cache_negative"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, cache_negative),
+      NULL },
+
+    { ngx_string("lease"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, lease),
+      NULL },
+
+    { ngx_string("stale"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_http_opsauth_store_stale,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_opsauth_module_ctx = {
+    ngx_http_opsauth_preconfiguration,     /* preconfiguration */
+    ngx_http_opsauth_postconfiguration,    /* postconfiguration */
+
+    ngx_http_opsauth_create_main_conf,     /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_opsauth_create_loc_conf,      /* create location configuration */
+    ngx_http_opsauth_merge_loc_conf        /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_opsauth_module = {
+    NGX_MODULE_V1,
+    &ngx_http_opsauth_module_ctx,          /* module context */
+    ngx_http_opsauth_commands,             /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_opsauth_exit_process,         /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_int_t
+ngx_http_opsauth_preconfiguration(ngx_conf_t *cf)
+{
+    return ngx_http_opsauth_add_variables(cf);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_array_t                   *handlers;
+    ngx_http_handler_pt           *h;
+    ngx_http_core_main_conf_t     *cmcf;
+    ngx_http_opsauth_main_conf_t  *omcf;
+
+    omcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_opsauth_module);
+
+    if (omcf->stores.nelts == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_opsauth_init_stores(cf, omcf) != NGX_OK
+        || ngx_http_opsauth_init_bodies(cf, omcf) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_opsauth_preaccess_handler;
+
+    /*
+     * nginx runs the handlers of a phase from the last to the first. Ours is
+     * put first, to run last: what allow, deny, auth_basic or auth_request
+     * turn away never costs a lookup, in dynamic and static builds alike.
+     */
+
+    handlers = &cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers;
+
+    if (ngx_array_push(handlers) == NULL) {
+        return NGX_ERROR;
+    }
+
+    h = handlers->elts;
+    ngx_memmove(h + 1, h, (handlers->nelts - 1) * sizeof(ngx_http_handler_pt));
+    *h = ngx_http_opsauth_access_handler;
+
+    ngx_http_opsauth_init_filters();
+
+    return NGX_OK;
+}

@@ -1,0 +1,157 @@
+/*
+ * The credential of a request, as it stands in a header.
+ *
+ * Contract: a view into the value, or a clear no; one pass, one table look-up
+ * a byte.  Runs for every request before anything else, so it sees whatever a
+ * client can send.  RFC 6750 section 2.1: b64token = 1*( ALPHA / DIGIT / "-" /
+ * "." / "_" / "~" / "+" / "/" ) *"=".
+ */
+
+#include "oa_bearer.h"
+
+
+#define OA_BEARER_TOKEN68  1        /* may stand in a token68, before the = */
+#define OA_BEARER_TCHAR    2        /* may stand in the name of a scheme */
+
+#define T  OA_BEARER_TOKEN68
+#define C  OA_BEARER_TCHAR
+#define B  (OA_BEARER_TOKEN68|OA_BEARER_TCHAR)
+
+
+static const unsigned char  oa_bearer_class[256] = {
+    ['!'] = C, ['#'] = C, ['$'] = C, ['%'] = C, ['&'] = C, ['\''] = C,
+    ['*'] = C, ['^'] = C, ['`'] = C, ['|'] = C,
+
+    ['/'] = T,
+
+    ['+'] = B, ['-'] = B, ['.'] = B, ['_'] = B, ['~'] = B,
+
+    ['0'] = B, ['1'] = B, ['2'] = B, ['3'] = B, ['4'] = B,
+    ['5'] = B, ['6'] = B, ['7'] = B, ['8'] = B, ['9'] = B,
+
+    ['A'] = B, ['B'] = B, ['C'] = B, ['D'] = B, ['E'] = B, ['F'] = B,
+    ['G'] = B, ['H'] = B, ['I'] = B, ['J'] = B, ['K'] = B, ['L'] = B,
+    ['M'] = B, ['N'] = B, ['O'] = B, ['P'] = B, ['Q'] = B, ['R'] = B,
+    ['S'] = B, ['T'] = B, ['U'] = B, ['V'] = B, ['W'] = B, ['X'] = B,
+    ['Y'] = B, ['Z'] = B,
+
+    ['a'] = B, ['b'] = B, ['c'] = B, ['d'] = B, ['e'] = B, ['f'] = B,
+    ['g'] = B, ['h'] = B, ['i'] = B, ['j'] = B, ['k'] = B, ['l'] = B,
+    ['m'] = B, ['n'] = B, ['o'] = B, ['p'] = B, ['q'] = B, ['r'] = B,
+    ['s'] = B, ['t'] = B, ['u'] = B, ['v'] = B, ['w'] = B, ['x'] = B,
+    ['y'] = B, ['z'] = B
+};
+
+#undef T
+#undef C
+#undef B
+
+
+/* value without the blanks at its end */
+
+static oa_str_t
+oa_bearer_trim(oa_str_t value)
+{
+    while (value.len != 0
+           && (value.data[value.len - 1] == ' '
+               || value.data[value.len - 1] == '\t'))
+    {
+        value.len--;
+    }
+
+    return value;
+}
+
+
+static oa_rc_t
+oa_bearer_token68(oa_str_t value, oa_str_t *credential)
+{
+    const unsigned char  *p, *last;
+
+    if (value.len == 0 || value.len > OA_BEARER_MAX) {
+        return OA_INVALID;
+    }
+
+    p = value.data;
+    last = p + value.len;
+
+    while (p < last && (oa_bearer_class[*p] & OA_BEARER_TOKEN68)) {
+        p++;
+    }
+
+    if (p == value.data) {
+        return OA_INVALID;
+    }
+
+    while (p < last && *p == '=') {
+        p++;
+    }
+
+    if (p != last) {
+        return OA_INVALID;
+    }
+
+    *credential = value;
+
+    return OA_OK;
+}
+
+
+oa_rc_t
+oa_bearer_parse(oa_str_t value, oa_str_t *credential)
+{
+    size_t                i;
+    const unsigned char  *p;
+
+    static const unsigned char  scheme[] = "bearer";
+
+    value = oa_bearer_trim(value);
+
+    if (value.len < sizeof(scheme) - 1) {
+        return OA_DECLINED;
+    }
+
+    p = value.data;
+
+    for (i = 0; i < sizeof(scheme) - 1; i++) {
+        if ((p[i] | 0x20) != scheme[i]) {
+            return OA_DECLINED;
+        }
+    }
+
+    if (i < value.len && (oa_bearer_class[p[i]] & OA_BEARER_TCHAR)) {
+
+        /* a longer name, such as "BearerX" */
+
+        return OA_DECLINED;
+    }
+
+    while (i < value.len && p[i] == ' ') {
+        i++;
+    }
+
+    if (i == sizeof(scheme) - 1) {
+
+        /* nothing behind the scheme, or no space in between */
+
+        return OA_INVALID;
+    }
+
+    value.data += i;
+    value.len -= i;
+
+    return oa_bearer_token68(value, credential);
+}
+
+
+oa_rc_t
+oa_bearer_bare(oa_str_t value, oa_str_t *credential)
+{
+    value = oa_bearer_trim(value);
+
+    if (value.len == 0) {
+        return OA_DECLINED;
+    }
+
+    return oa_bearer_token68(value, credential);
+}

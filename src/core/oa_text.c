@@ -1,0 +1,238 @@
+/*
+ * Small readers and writers of text.
+ *
+ * Contract: strict, so that what is accepted has one meaning only: no blanks
+ * around, no signs, no rest behind, and nothing that overflows.  Used by the
+ * record packer, by the command line and by the configuration.
+ */
+
+#include <string.h>
+
+#include "oa_text.h"
+
+
+typedef struct {
+    unsigned char  unit;
+    int64_t        seconds;
+} oa_text_unit_t;
+
+
+static int oa_text_hex_value(unsigned char c);
+
+
+/* in the order in which they may be combined */
+static const oa_text_unit_t  oa_text_units[] = {
+    { 'y', 365 * 86400 },
+    { 'w',   7 * 86400 },
+    { 'd',       86400 },
+    { 'h',        3600 },
+    { 'm',          60 },
+    { 's',           1 }
+};
+
+#define OA_TEXT_UNITS  (sizeof(oa_text_units) / sizeof(oa_text_units[0]))
+
+
+oa_rc_t
+oa_text_number(oa_str_t s, int64_t max, int64_t *out)
+{
+    size_t   i;
+    int64_t  n, digit;
+
+    if (s.len == 0 || max < 0) {
+        return OA_INVALID;
+    }
+
+    n = 0;
+
+    for (i = 0; i < s.len; i++) {
+
+        if (s.data[i] < '0' || s.data[i] > '9') {
+            return OA_INVALID;
+        }
+
+        digit = s.data[i] - '0';
+
+        /* n * 10 + digit <= max, written so that nothing overflows */
+
+        if (n > max / 10 || (n == max / 10 && digit > max % 10)) {
+            return OA_INVALID;
+        }
+
+        n = n * 10 + digit;
+    }
+
+    *out = n;
+
+    return OA_OK;
+}
+
+
+void
+oa_text_hex(const unsigned char *data, size_t n, unsigned char *out)
+{
+    size_t  i;
+
+    static const unsigned char  hex[] = "0123456789abcdef";
+
+    for (i = 0; i < n; i++) {
+        *out++ = hex[data[i] >> 4];
+        *out++ = hex[data[i] & 0xf];
+    }
+}
+
+
+oa_rc_t
+oa_text_unhex(oa_str_t s, unsigned char *out, size_t n)
+{
+    int     high, low;
+    size_t  i;
+
+    if (s.len / 2 != n || s.len % 2 != 0) {
+        return OA_INVALID;
+    }
+
+    for (i = 0; i < n; i++) {
+        high = oa_text_hex_value(s.data[2 * i]);
+        low = oa_text_hex_value(s.data[2 * i + 1]);
+
+        if (high < 0 || low < 0) {
+            return OA_INVALID;
+        }
+
+        out[i] = (unsigned char) (high << 4 | low);
+    }
+
+    return OA_OK;
+}
+
+
+static int
+oa_text_hex_value(unsigned char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+
+    c |= 0x20;
+
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+
+    return -1;
+}
+
+
+oa_rc_t
+oa_text_duration(oa_str_t s, int64_t *seconds)
+{
+    size_t    i, start, unit;
+    int64_t   n, total;
+    oa_str_t  digits;
+
+    if (oa_text_number(s, INT64_MAX, &n) == OA_OK) {
+        *seconds = n;
+        return OA_OK;
+    }
+
+    if (s.len == 0) {
+        return OA_INVALID;
+    }
+
+    total = 0;
+    unit = 0;
+    i = 0;
+
+    while (i < s.len) {
+
+        start = i;
+
+        while (i < s.len && s.data[i] >= '0' && s.data[i] <= '9') {
+            i++;
+        }
+
+        if (i == s.len) {
+            return OA_INVALID;
+        }
+
+        /* each unit once, and only smaller ones behind it */
+
+        while (unit < OA_TEXT_UNITS && oa_text_units[unit].unit != s.data[i]) {
+            unit++;
+        }
+
+        if (unit == OA_TEXT_UNITS) {
+            return OA_INVALID;
+        }
+
+        digits.len = i - start;
+        digits.data = s.data + start;
+
+        if (oa_text_number(digits,
+                           (INT64_MAX - total) / oa_text_units[unit].seconds,
+                           &n)
+            != OA_OK)
+        {
+            return OA_INVALID;
+        }
+
+        total += n * oa_text_units[unit].seconds;
+
+        unit++;
+        i++;
+    }
+
+    *seconds = total;
+
+    return OA_OK;
+}
+
+
+int
+oa_text_is_header_safe(oa_str_t s)
+{
+    size_t  i;
+
+    for (i = 0; i < s.len; i++) {
+        if (s.data[i] < 0x20 || s.data[i] == 0x7f) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+int
+oa_text_is_id(oa_str_t s)
+{
+    size_t         i;
+    unsigned char  c;
+
+    for (i = 0; i < s.len; i++) {
+        c = s.data[i];
+
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
+            || (c >= '0' && c <= '9')
+            || c == '.' || c == '_' || c == ':' || c == '@' || c == '-')
+        {
+            continue;
+        }
+
+        return 0;
+    }
+
+    return s.len != 0;
+}
+
+
+int
+oa_text_eq(oa_str_t s, const char *c)
+{
+    size_t  len;
+
+    len = strlen(c);
+
+    return s.len == len && (len == 0 || memcmp(s.data, c, len) == 0);
+}

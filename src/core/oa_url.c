@@ -1,0 +1,302 @@
+/*
+ * Where Redis is, as one word of the configuration or the command line.
+ *
+ * Contract: views into the text, or a sentence that says what to write
+ * instead.  Strict on purpose: what is not understood is refused when the
+ * configuration is read, not when the first connection fails.  Called by the
+ * opsauth_store block and by the opsauth command.
+ */
+
+#include <string.h>
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "oa_cidr.h"
+#include "oa_text.h"
+#include "oa_url.h"
+
+
+/* a DNS name without its final dot */
+#define OA_URL_HOST_MAX  253
+
+
+static int oa_url_starts(oa_str_t text, const char *start, oa_str_t *rest);
+static oa_rc_t oa_url_tcp(oa_str_t rest, oa_redis_url_t *url,
+    const char **error);
+static oa_rc_t oa_url_authority(oa_str_t authority, oa_redis_url_t *url,
+    const char **error);
+static oa_rc_t oa_url_unix(oa_str_t rest, oa_redis_url_t *url,
+    const char **error);
+static oa_rc_t oa_url_number(oa_str_t text, unsigned min, unsigned max,
+    unsigned *out);
+static int oa_url_is_host(oa_str_t host);
+
+
+oa_rc_t
+oa_redis_url_parse(oa_str_t text, oa_redis_url_t *url, const char **error)
+{
+    oa_str_t  rest;
+
+    memset(url, 0, sizeof(*url));
+
+    if (oa_url_starts(text, "redis://", &rest)) {
+        return oa_url_tcp(rest, url, error);
+    }
+
+    if (oa_url_starts(text, "unix:", &rest)) {
+        return oa_url_unix(rest, url, error);
+    }
+
+    if (oa_url_starts(text, "rediss://", &rest)) {
+        *error = "rediss:// (TLS) is not supported here, "
+                 "use redis:// or unix:/path";
+
+    } else if (oa_url_starts(text, "redis+sentinel://", &rest)) {
+        *error = "redis+sentinel:// (Sentinel) is not supported here, "
+                 "use redis:// or unix:/path";
+
+    } else if (oa_url_starts(text, "redis+cluster://", &rest)) {
+        *error = "redis+cluster:// (Cluster) is not supported here, "
+                 "use redis:// or unix:/path";
+
+    } else {
+        *error = "expected redis://host[:port][/db] or unix:/path[?db=n]";
+    }
+
+    return OA_INVALID;
+}
+
+
+static int
+oa_url_starts(oa_str_t text, const char *start, oa_str_t *rest)
+{
+    size_t  len;
+
+    len = strlen(start);
+
+    if (text.len < len || memcmp(text.data, start, len) != 0) {
+        return 0;
+    }
+
+    rest->len = text.len - len;
+    rest->data = text.data + len;
+
+    return 1;
+}
+
+
+/* host[:port][/db] */
+
+static oa_rc_t
+oa_url_tcp(oa_str_t rest, oa_redis_url_t *url, const char **error)
+{
+    oa_str_t              authority, db;
+    const unsigned char  *slash;
+
+    url->transport = OA_REDIS_TCP;
+    url->port = OA_REDIS_PORT;
+
+    if (rest.len == 0) {
+        *error = "host is missing, expected redis://host[:port][/db]";
+        return OA_INVALID;
+    }
+
+    if (memchr(rest.data, '@', rest.len) != NULL) {
+        *error = "user and password may not stand in the URL, "
+                 "use redis_user and redis_password_file";
+        return OA_INVALID;
+    }
+
+    if (memchr(rest.data, '?', rest.len) != NULL
+        || memchr(rest.data, '#', rest.len) != NULL)
+    {
+        *error = "parameters are not known here, "
+                 "expected redis://host[:port][/db]";
+        return OA_INVALID;
+    }
+
+    authority = rest;
+    slash = memchr(rest.data, '/', rest.len);
+
+    if (slash != NULL) {
+        authority.len = (size_t) (slash - rest.data);
+
+        db.data = slash + 1;
+        db.len = rest.len - authority.len - 1;
+
+        /* "redis://host/" is often written and means database 0 */
+
+        if (db.len != 0
+            && oa_url_number(db, 0, OA_REDIS_DB_MAX, &url->db) != OA_OK)
+        {
+            *error = "database must be a number from 0 to 16383, "
+                     "expected redis://host[:port][/db]";
+            return OA_INVALID;
+        }
+    }
+
+    return oa_url_authority(authority, url, error);
+}
+
+
+/* host[:port] or [v6][:port] */
+
+static oa_rc_t
+oa_url_authority(oa_str_t authority, oa_redis_url_t *url, const char **error)
+{
+    oa_str_t              port;
+    oa_addr_t             addr;
+    const unsigned char  *end;
+
+    url->host = authority;
+
+    if (authority.len != 0 && authority.data[0] == '[') {
+
+        end = memchr(authority.data, ']', authority.len);
+
+        if (end == NULL) {
+            *error = "\"]\" is missing, expected redis://[address]:port/db";
+            return OA_INVALID;
+        }
+
+        url->host.data = authority.data + 1;
+        url->host.len = (size_t) (end - authority.data) - 1;
+
+        if (oa_addr_parse(url->host, &addr) != OA_OK
+            || memchr(url->host.data, ':', url->host.len) == NULL)
+        {
+            *error = "not an IPv6 address between \"[\" and \"]\"";
+            return OA_INVALID;
+        }
+
+        end++;
+
+    } else {
+        end = authority.len ? memchr(authority.data, ':', authority.len)
+                            : NULL;
+
+        if (end == NULL) {
+            end = authority.data + authority.len;
+        }
+
+        url->host.len = (size_t) (end - authority.data);
+
+        if (!oa_url_is_host(url->host)) {
+            *error = "host must be a name or an address (IPv6 in brackets), "
+                     "expected redis://host[:port][/db]";
+            return OA_INVALID;
+        }
+    }
+
+    port.len = authority.len - (size_t) (end - authority.data);
+    port.data = end;
+
+    if (port.len == 0) {
+        return OA_OK;
+    }
+
+    if (port.data[0] == ':') {
+        port.data++;
+        port.len--;
+
+        if (oa_url_number(port, 1, 65535, &url->port) == OA_OK) {
+            return OA_OK;
+        }
+    }
+
+    *error = "port must be a number from 1 to 65535 "
+             "(an IPv6 address stands in brackets)";
+
+    return OA_INVALID;
+}
+
+
+/* /path[?db=n] */
+
+static oa_rc_t
+oa_url_unix(oa_str_t rest, oa_redis_url_t *url, const char **error)
+{
+    oa_str_t              query, db;
+    const unsigned char  *mark;
+
+    url->transport = OA_REDIS_UNIX;
+
+    if (rest.len == 0 || rest.data[0] != '/') {
+        *error = "path must be absolute, expected unix:/path[?db=n]";
+        return OA_INVALID;
+    }
+
+    url->path = rest;
+    mark = memchr(rest.data, '?', rest.len);
+
+    if (mark != NULL) {
+        url->path.len = (size_t) (mark - rest.data);
+
+        query.data = mark;
+        query.len = rest.len - url->path.len;
+
+        if (!oa_url_starts(query, "?db=", &db)
+            || oa_url_number(db, 0, OA_REDIS_DB_MAX, &url->db) != OA_OK)
+        {
+            *error = "only ?db= and a number from 0 to 16383 may follow the "
+                     "path, expected unix:/path[?db=n]";
+            return OA_INVALID;
+        }
+    }
+
+    if (url->path.len >= sizeof(((struct sockaddr_un *) 0)->sun_path)) {
+        *error = "path is too long for a unix socket";
+        return OA_INVALID;
+    }
+
+    if (!oa_text_is_header_safe(url->path)) {
+        *error = "path contains a control character";
+        return OA_INVALID;
+    }
+
+    return OA_OK;
+}
+
+
+static oa_rc_t
+oa_url_number(oa_str_t text, unsigned min, unsigned max, unsigned *out)
+{
+    int64_t  n;
+
+    if (oa_text_number(text, max, &n) != OA_OK || n < (int64_t) min) {
+        return OA_INVALID;
+    }
+
+    *out = (unsigned) n;
+
+    return OA_OK;
+}
+
+
+static int
+oa_url_is_host(oa_str_t host)
+{
+    size_t         i;
+    unsigned char  c;
+
+    if (host.len == 0 || host.len > OA_URL_HOST_MAX
+        || host.data[0] == '-' || host.data[0] == '.')
+    {
+        return 0;
+    }
+
+    for (i = 0; i < host.len; i++) {
+        c = host.data[i];
+
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
+            || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_')
+        {
+            continue;
+        }
+
+        return 0;
+    }
+
+    return 1;
+}

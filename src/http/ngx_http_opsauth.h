@@ -1,0 +1,370 @@
+/*
+ * What the files of src/http share: configuration, the request's context and
+ * the functions by which a request passes from one to the next:
+ *
+ *   preaccess   strip.c       client's identity headers and the credential out
+ *   access      access.c      credential.c -> records.c -> policy -> identity.c
+ *   on denial   deny.c        status, challenge, body
+ *   any time    variables.c   reads the context
+ */
+
+#ifndef NGX_HTTP_OPSAUTH_H
+#define NGX_HTTP_OPSAUTH_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "oa_bearer.h"
+#include "oa_digest.h"
+#include "oa_key.h"
+#include "oa_policy.h"
+#include "oa_record.h"
+#include "oa_set.h"
+#include "oa_text.h"
+#include "ngx_opsauth_cache.h"
+#include "ngx_opsauth_lookup.h"
+#include "ngx_opsauth_redis.h"
+
+
+extern ngx_module_t  ngx_http_opsauth_module;
+
+
+/* directives inside opsauth_store { }; a bit that nginx leaves free */
+#define NGX_HTTP_OPSAUTH_STORE_CONF   0x00020000
+
+#define NGX_HTTP_OPSAUTH_FORMAT_JSON     0
+#define NGX_HTTP_OPSAUTH_FORMAT_PROBLEM  1
+#define NGX_HTTP_OPSAUTH_FORMAT_OFF      2
+#define NGX_HTTP_OPSAUTH_FORMATS         2      /* that have bodies */
+
+/* type of records, in flights and in the cache */
+#define NGX_HTTP_OPSAUTH_CREDENTIAL      1
+#define NGX_HTTP_OPSAUTH_ACCOUNT         2
+
+
+/* what one process needs to ask one store; made at its first request */
+typedef struct {
+    oa_hasher_t                     hasher;
+    ngx_opsauth_redis_t            *redis;
+    ngx_opsauth_lookup_t           *lookup;
+    ngx_opsauth_entry_t             entry;      /* a cache entry, copied out */
+    u_char                          packed[OA_RECORD_MAX];
+    uint64_t                        invalid[16];    /* records logged as such */
+    ngx_uint_t                      ninvalid;
+} ngx_http_opsauth_worker_t;
+
+
+/* one opsauth_store block; lives as long as the cycle */
+typedef struct {
+    ngx_str_t                       name;
+    ngx_str_t                       prefix;         /* of all keys in Redis */
+    ngx_str_t                       url;
+    ngx_opsauth_redis_conf_t        redis;
+
+    ngx_str_t                       pepper_text;    /* peppers point into it */
+    oa_str_t                        peppers[OA_PEPPERS_MAX];
+    size_t                          npeppers;
+    ngx_array_t                    *key_prefixes;   /* oa_key_prefix_t */
+
+    size_t                          cache_size;
+    ngx_msec_t                      cache_valid;
+    ngx_msec_t                      cache_negative;
+    ngx_msec_t                      lease;
+    ngx_msec_t                      stale;
+    ngx_opsauth_cache_t             cache;
+
+    ngx_opsauth_lookup_kind_t       credential_kind;
+    ngx_opsauth_lookup_kind_t       account_kind;
+
+    ngx_http_opsauth_worker_t      *worker;         /* this process' own */
+} ngx_http_opsauth_store_t;
+
+
+typedef struct {
+    ngx_array_t                     stores;         /* of store pointers */
+    ngx_str_t                       bodies[NGX_HTTP_OPSAUTH_FORMATS]
+                                          [OA_REASON_COUNT];
+} ngx_http_opsauth_main_conf_t;
+
+
+/* a header whose name is ours: compared folded, in lower case, '_' as '-' */
+typedef struct {
+    ngx_str_t                       name;
+    unsigned                        credential:1;   /* carries one, bare */
+    unsigned                        authorization:1;
+} ngx_http_opsauth_name_t;
+
+
+typedef struct {
+    uint64_t                        lengths;        /* bit n: a name of n bytes;
+                                                       bit 63: 63 and longer */
+    ngx_array_t                     names;          /* ngx_http_opsauth_name_t */
+} ngx_http_opsauth_names_t;
+
+
+/* one header for the backend */
+typedef struct {
+    ngx_str_t                       name;
+    ngx_str_t                       lowcase;
+    ngx_uint_t                      hash;
+    ngx_uint_t                      source;         /* a variable of ours, by
+                                                       number, or NONE: value */
+    ngx_http_complex_value_t        value;
+} ngx_http_opsauth_identity_t;
+
+
+typedef struct {
+    unsigned                        off:1;
+    oa_str_t                        roles;
+    oa_str_t                        scopes;
+} ngx_http_opsauth_admin_t;
+
+
+typedef struct {
+    ngx_str_t                       store_name;     /* empty: not set here */
+    u_char                         *file;           /* where it was set */
+    ngx_uint_t                      line;
+    ngx_http_opsauth_store_t       *store;          /* NULL: off or nowhere */
+    ngx_flag_t                      named;          /* "opsauth" stands here
+                                                       or above, even off */
+    ngx_flag_t                      shadow;
+    ngx_uint_t                      environment;    /* mask */
+    ngx_str_t                       realm;
+    ngx_uint_t                      error_format;
+    ngx_flag_t                      forward_credential;
+    ngx_array_t                    *rules;          /* oa_rule_t */
+    ngx_http_opsauth_admin_t       *admin;
+    ngx_array_t                    *credential;     /* ngx_http_opsauth_name_t */
+    ngx_array_t                    *identity;       /* ..._identity_t */
+
+    /* made of the above when the configuration is merged */
+    oa_policy_t                     policy;
+    ngx_http_opsauth_names_t        names;
+} ngx_http_opsauth_loc_conf_t;
+
+
+typedef enum {
+    NGX_HTTP_OPSAUTH_NONE = 0,      /* no credential in the request */
+    NGX_HTTP_OPSAUTH_PRESENT,
+    NGX_HTTP_OPSAUTH_MALFORMED      /* bad form, or more than one */
+} ngx_http_opsauth_presence_e;
+
+
+typedef enum {
+    NGX_HTTP_OPSAUTH_CACHE_NONE = 0,
+    NGX_HTTP_OPSAUTH_CACHE_BYPASS,  /* decided without any record */
+    NGX_HTTP_OPSAUTH_CACHE_HIT,
+    NGX_HTTP_OPSAUTH_CACHE_MISS,
+    NGX_HTTP_OPSAUTH_CACHE_STALE
+} ngx_http_opsauth_cache_e;
+
+
+/* where finding out who asks has got to; see records.c */
+typedef enum {
+    NGX_HTTP_OPSAUTH_START = 0,
+    NGX_HTTP_OPSAUTH_READ_CREDENTIAL,
+    NGX_HTTP_OPSAUTH_READ_ACCOUNT,
+    NGX_HTTP_OPSAUTH_IDENTIFIED     /* ctx->identity says how it ended */
+} ngx_http_opsauth_state_e;
+
+
+typedef struct {
+    ngx_http_request_t             *request;
+
+    /* the credential, as the request has it */
+    ngx_http_opsauth_presence_e     presence;
+    ngx_str_t                       bearer;
+
+    /* who asks: found out once per request, kept over internal redirects */
+    ngx_http_opsauth_state_e        state;
+    oa_reason_t                     identity;       /* OK, or why not */
+    ngx_http_opsauth_store_t       *store;          /* of this identity */
+    ngx_uint_t                      pepper;         /* being tried */
+    u_char                          key[OA_DIGEST_LEN];
+    oa_credential_t                 credential;
+    oa_account_t                    account;
+    ngx_http_opsauth_cache_e        cache;
+    ngx_msec_t                      lookup_time;    /* waited, in ms */
+
+    /* a read that this request waits for */
+    ngx_opsauth_waiter_t            waiter;
+    ngx_event_t                     event;          /* posted on completion */
+    ngx_msec_t                      wait_started;
+    ngx_opsauth_status_e            answer;
+    ngx_str_t                       packed;         /* record of the answer */
+    ngx_str_t                       stale;          /* to fall back on */
+    unsigned                        waiting:1;
+    unsigned                        answered:1;
+
+    /* what this location made of it */
+    unsigned                        decided:1;
+    unsigned                        shadow:1;
+    oa_verdict_t                    verdict;
+    ngx_uint_t                      deny_status;    /* 0: not turned away */
+    ngx_uint_t                      page;           /* our body: 1 due, 2 sent */
+    ngx_table_elt_t                *challenge;      /* pushed once, then reused */
+    ngx_table_elt_t                *retry_after;
+    ngx_table_elt_t                *cache_control;
+} ngx_http_opsauth_ctx_t;
+
+
+/* ngx_http_opsauth_context.c: the context survives internal redirects */
+
+/* of the main request, also where a redirect has wiped it; NULL: none */
+ngx_http_opsauth_ctx_t *ngx_http_opsauth_get_ctx(ngx_http_request_t *r);
+
+/* the same, made or put back in place where missing; NULL: no memory */
+ngx_http_opsauth_ctx_t *ngx_http_opsauth_make_ctx(ngx_http_request_t *r);
+
+
+/* ngx_http_opsauth_strip.c */
+
+/*
+ * Preaccess handler: takes the client's own identity headers and the
+ * credential out of the request's headers, and notes the credential.
+ */
+ngx_int_t ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r);
+
+/* adds a name (any case) to the set that is looked for */
+ngx_int_t ngx_http_opsauth_add_name(ngx_conf_t *cf,
+    ngx_http_opsauth_names_t *names, const ngx_http_opsauth_name_t *name);
+
+
+/* ngx_http_opsauth_access.c */
+
+ngx_int_t ngx_http_opsauth_access_handler(ngx_http_request_t *r);
+
+
+/* ngx_http_opsauth_records.c */
+
+/*
+ * Finds out who asks. NGX_OK: ctx->identity is OA_REASON_OK, and credential
+ * and account are there, or it is the reason why not. NGX_AGAIN: a read is
+ * under way, the request will be woken.
+ */
+ngx_int_t ngx_http_opsauth_identify(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_store_t *store);
+
+
+/* ngx_http_opsauth_worker.c */
+
+/* this process' connection and hasher for the store; NULL: no memory */
+ngx_http_opsauth_worker_t *ngx_http_opsauth_worker(
+    ngx_http_opsauth_store_t *store);
+void ngx_http_opsauth_exit_process(ngx_cycle_t *cycle);
+void ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store);
+
+
+/* ngx_http_opsauth_identity.c */
+
+/* sets the headers for the backend; NGX_ERROR: no memory */
+ngx_int_t ngx_http_opsauth_set_identity(ngx_http_request_t *r,
+    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
+char *ngx_http_opsauth_identity_header(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+/* the default set, made once per main configuration; NULL: no memory */
+ngx_array_t *ngx_http_opsauth_identity_defaults(ngx_conf_t *cf);
+
+/* NGX_OK: a name nginx leaves to others; otherwise the error was logged */
+ngx_int_t ngx_http_opsauth_check_header_name(ngx_conf_t *cf,
+    ngx_str_t *directive, ngx_str_t *name);
+
+
+/* ngx_http_opsauth_deny.c */
+
+/* prepares the answer and returns its status, or NGX_ERROR */
+ngx_int_t ngx_http_opsauth_deny(ngx_http_request_t *r,
+    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
+ngx_int_t ngx_http_opsauth_init_bodies(ngx_conf_t *cf,
+    ngx_http_opsauth_main_conf_t *omcf);
+void ngx_http_opsauth_init_filters(void);
+
+
+/* ngx_http_opsauth_variables.c */
+
+typedef enum {
+    NGX_HTTP_OPSAUTH_VAR_NONE = 0,
+    NGX_HTTP_OPSAUTH_VAR_VERDICT,
+    NGX_HTTP_OPSAUTH_VAR_REASON,
+    NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_ID,
+    NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_KIND,
+    NGX_HTTP_OPSAUTH_VAR_ACCOUNT,
+    NGX_HTTP_OPSAUTH_VAR_TENANT,
+    NGX_HTTP_OPSAUTH_VAR_AFFILIATE,
+    NGX_HTTP_OPSAUTH_VAR_ROLES,
+    NGX_HTTP_OPSAUTH_VAR_SCOPES,
+    NGX_HTTP_OPSAUTH_VAR_ENVIRONMENT,
+    NGX_HTTP_OPSAUTH_VAR_CACHE,
+    NGX_HTTP_OPSAUTH_VAR_LOOKUP_TIME
+} ngx_http_opsauth_var_e;
+
+ngx_int_t ngx_http_opsauth_add_variables(ngx_conf_t *cf);
+
+/* the number of a variable named "opsauth_..."; NONE: not one of ours */
+ngx_uint_t ngx_http_opsauth_variable_number(ngx_str_t *name);
+
+/* its value, empty where there is none; points into the context's memory */
+ngx_str_t ngx_http_opsauth_variable_value(ngx_http_opsauth_ctx_t *ctx,
+    ngx_uint_t number);
+
+
+/* ngx_http_opsauth_conf.c */
+
+void *ngx_http_opsauth_create_main_conf(ngx_conf_t *cf);
+void *ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf);
+char *ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+char *ngx_http_opsauth_guard(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_environment(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_credential(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+extern ngx_conf_enum_t  ngx_http_opsauth_formats[];
+
+
+/* ngx_http_opsauth_rules.c */
+
+char *ngx_http_opsauth_require(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_admin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* oa_request_t's uri_match; data is the request */
+oa_rc_t ngx_http_opsauth_uri_match(const void *uri, void *data);
+
+
+/* ngx_http_opsauth_store.c */
+
+char *ngx_http_opsauth_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_store_key_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_store_stale(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_http_opsauth_store_t *ngx_http_opsauth_find_store(
+    ngx_http_opsauth_main_conf_t *omcf, ngx_str_t *name);
+
+/* after the whole configuration was read: the resolver, if there is one */
+ngx_int_t ngx_http_opsauth_init_stores(ngx_conf_t *cf,
+    ngx_http_opsauth_main_conf_t *omcf);
+
+
+/* ngx_http_opsauth_secret.c */
+
+char *ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_store_pepper_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+/* a view of nginx's string for the core, and back */
+#define ngx_http_opsauth_view(s)                                              \
+    ((oa_str_t) { .len = (s)->len, .data = (s)->data })
+#define ngx_http_opsauth_str(s)                                               \
+    ((ngx_str_t) { .len = (s).len, .data = (u_char *) (s).data })
+
+
+#endif /* NGX_HTTP_OPSAUTH_H */

@@ -1,0 +1,220 @@
+/*
+ * The access phase: one request's way from "who is it" to "may it".
+ *
+ *   state    | event                        | action                 | return
+ *   ---------+------------------------------+------------------------+---------
+ *   start    | opsauth off                  | -                      | DECLINED
+ *   start    | credential missing or bad    | deny                   | 4xx
+ *   start    | records cached and fresh     | decide                 | OK, 4xx
+ *   start    | a record must be read        | join or start a read,  | AGAIN
+ *            |                              | watch for an abort     |
+ *   start    | Redis in backoff             | stale record or 503    | OK, 503
+ *   waiting  | entered again, no answer yet | -                      | AGAIN
+ *   waiting  | client gone (cleanup)        | leave the read         | -
+ *   waiting  | answer, then posted event    | next read, or decide   | as above
+ *   known    | redirected to a location     | decide by its rules,   | OK, 4xx
+ *            |                              | no lookup              |
+ *
+ * A request that waits has no timer of its own: the read it waits for has one
+ * (src/redis), and that one keeps a worker from quitting before the answer.
+ */
+
+#include "ngx_http_opsauth.h"
+
+
+static oa_reason_t ngx_http_opsauth_check_offline(
+    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
+static void ngx_http_opsauth_decide(ngx_http_request_t *r,
+    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
+static ngx_int_t ngx_http_opsauth_answer(ngx_http_request_t *r,
+    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
+static ngx_int_t ngx_http_opsauth_suspend(ngx_http_request_t *r);
+
+
+ngx_int_t
+ngx_http_opsauth_access_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                     rc;
+    ngx_http_opsauth_ctx_t       *ctx;
+    ngx_http_opsauth_loc_conf_t  *olcf;
+
+    olcf = ngx_http_get_module_loc_conf(r, ngx_http_opsauth_module);
+
+    if (olcf->store == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_opsauth_module);
+
+    if (ctx == NULL) {
+        ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
+                      "opsauth: access phase without preaccess phase");
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* a write event of an earlier response on the connection comes here too */
+
+    if (ctx->waiting && !ctx->answered) {
+        return NGX_AGAIN;
+    }
+
+    ngx_memzero(&ctx->verdict, sizeof(oa_verdict_t));
+    ctx->verdict.reason = ngx_http_opsauth_check_offline(olcf, ctx);
+
+    if (ctx->verdict.reason == OA_REASON_OK) {
+        rc = ngx_http_opsauth_identify(r, ctx, olcf->store);
+
+        if (rc == NGX_AGAIN) {
+            return ngx_http_opsauth_suspend(r);
+        }
+
+        ngx_http_opsauth_decide(r, olcf, ctx);
+
+    } else if (ctx->cache == NGX_HTTP_OPSAUTH_CACHE_NONE) {
+        ctx->cache = NGX_HTTP_OPSAUTH_CACHE_BYPASS;
+    }
+
+    ctx->decided = 1;
+
+    return ngx_http_opsauth_answer(r, olcf, ctx);
+}
+
+
+/* what can be said without asking anybody */
+
+static oa_reason_t
+ngx_http_opsauth_check_offline(ngx_http_opsauth_loc_conf_t *olcf,
+    ngx_http_opsauth_ctx_t *ctx)
+{
+    oa_str_t                   bearer;
+    const oa_key_prefix_t     *prefix;
+    ngx_http_opsauth_store_t  *store;
+
+    if (ctx->presence == NGX_HTTP_OPSAUTH_NONE) {
+        return OA_REASON_MISSING;
+    }
+
+    if (ctx->presence == NGX_HTTP_OPSAUTH_MALFORMED) {
+        return OA_REASON_MALFORMED;
+    }
+
+    store = olcf->store;
+    bearer = ngx_http_opsauth_view(&ctx->bearer);
+
+    prefix = oa_key_prefix_find(store->key_prefixes->elts,
+                                store->key_prefixes->nelts, bearer);
+
+    if (prefix == NULL) {
+        return OA_REASON_OK;            /* an access token */
+    }
+
+    if (!(prefix->environment & olcf->environment)) {
+        return OA_REASON_ENVIRONMENT;
+    }
+
+    if (oa_key_check(prefix, bearer) != OA_OK) {
+        return OA_REASON_CHECKSUM;
+    }
+
+    return OA_REASON_OK;
+}
+
+
+static void
+ngx_http_opsauth_decide(ngx_http_request_t *r,
+    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx)
+{
+    oa_request_t  facts;
+
+    if (ctx->identity != OA_REASON_OK) {
+        ctx->verdict.reason = ctx->identity;
+        return;
+    }
+
+    ngx_memzero(&facts, sizeof(oa_request_t));
+
+    facts.method = (uint32_t) (r->method & ~NGX_HTTP_UNKNOWN);
+    facts.now = ngx_time();
+    facts.uri_match = ngx_http_opsauth_uri_match;
+    facts.data = r;
+
+    switch (r->connection->sockaddr->sa_family) {
+
+    case AF_INET:
+        oa_addr_set(&facts.addr, (u_char *)
+              &((struct sockaddr_in *) r->connection->sockaddr)->sin_addr, 4);
+        break;
+
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+        oa_addr_set(&facts.addr, (u_char *)
+              &((struct sockaddr_in6 *) r->connection->sockaddr)->sin6_addr,
+              16);
+        break;
+#endif
+
+    default:
+        break;                  /* family 0: in no allowlist */
+    }
+
+    oa_policy_decide(&olcf->policy, &facts, &ctx->credential, &ctx->account,
+                     &ctx->verdict);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_answer(ngx_http_request_t *r,
+    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx)
+{
+    const oa_reason_info_t  *info;
+
+    if (ctx->verdict.reason == OA_REASON_OK) {
+
+        if (ngx_http_opsauth_set_identity(r, olcf, ctx) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        /* a shadow opens no door that others keep shut ("satisfy any") */
+
+        return ctx->shadow ? NGX_DECLINED : NGX_OK;
+    }
+
+    info = oa_reason_info(ctx->verdict.reason);
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "opsauth: %s, reason \"%*s\", credential \"%*s\", "
+                  "account \"%*s\"",
+                  ctx->shadow ? "would deny (shadow)" : "denied",
+                  info->name.len, info->name.data,
+                  ctx->credential.id.len, ctx->credential.id.data,
+                  ctx->credential.account.len, ctx->credential.account.data);
+
+    if (ctx->shadow) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_opsauth_deny(r, olcf, ctx);
+}
+
+
+/*
+ * The order is limit_req's. The read handler that tests the connection gives
+ * 499 as soon as the client goes away; without it that would be noticed only
+ * after the answer (CRAFT 2.2).
+ */
+
+static ngx_int_t
+ngx_http_opsauth_suspend(ngx_http_request_t *r)
+{
+    if (r->connection->read->ready) {
+        ngx_post_event(r->connection->read, &ngx_posted_events);
+
+    } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_core_run_phases;
+
+    return NGX_AGAIN;
+}

@@ -1,0 +1,390 @@
+/*
+ * Who asks: from the credential to its record and its account's record, out of
+ * the shared cache or by reads that the request waits for.
+ *
+ *   state            | next
+ *   -----------------+------------------------------------------------------
+ *   START            | digest under the pepper being tried; READ_CREDENTIAL
+ *   READ_CREDENTIAL  | found: READ_ACCOUNT; unknown: START with the next
+ *                    | pepper, after the last one IDENTIFIED (unknown)
+ *   READ_ACCOUNT     | IDENTIFIED
+ *   IDENTIFIED       | -
+ *
+ * Both reads go the same way: a fresh copy answers at once; else the request
+ * joins a read, keeping a stale copy to fall back on if nobody can be asked.
+ */
+
+#include "ngx_http_opsauth.h"
+
+
+static void ngx_http_opsauth_start(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_store_t *store);
+static void ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
+    ngx_opsauth_status_e status, ngx_str_t *packed);
+static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx, ngx_opsauth_status_e status,
+    ngx_str_t *packed);
+static ngx_opsauth_status_e ngx_http_opsauth_read(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
+    const ngx_opsauth_lookup_kind_t *kind, ngx_str_t *packed);
+static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
+    ngx_str_t *packed);
+static ngx_opsauth_status_e ngx_http_opsauth_fall_back(
+    ngx_http_opsauth_ctx_t *ctx, ngx_str_t *packed);
+static void ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
+    ngx_opsauth_status_e status, u_char *data, size_t len);
+static void ngx_http_opsauth_wake(ngx_event_t *ev);
+
+
+/* no status of a read: the request waits for one */
+#define NGX_HTTP_OPSAUTH_WAIT  ((ngx_opsauth_status_e) 0)
+
+
+ngx_int_t
+ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_store_t *store)
+{
+    ngx_str_t                   packed;
+    ngx_opsauth_status_e        status;
+    ngx_http_opsauth_worker_t  *worker;
+
+    if (ctx->store != store) {
+        ngx_http_opsauth_start(r, ctx, store);
+    }
+
+    worker = store->worker ? store->worker : ngx_http_opsauth_worker(store);
+
+    if (worker == NULL) {
+        ctx->state = NGX_HTTP_OPSAUTH_IDENTIFIED;
+        ctx->identity = OA_REASON_UNAVAILABLE;
+    }
+
+    for ( ;; ) {
+
+        switch (ctx->state) {
+
+        case NGX_HTTP_OPSAUTH_START:
+
+            if (oa_hasher_credential(&worker->hasher, ctx->pepper,
+                                     ngx_http_opsauth_view(&ctx->bearer),
+                                     ctx->key)
+                != OA_OK)
+            {
+                ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
+                              "opsauth: libcrypto could not make a digest");
+                ctx->identity = OA_REASON_UNAVAILABLE;
+                ctx->state = NGX_HTTP_OPSAUTH_IDENTIFIED;
+                break;
+            }
+
+            ctx->state = NGX_HTTP_OPSAUTH_READ_CREDENTIAL;
+            break;
+
+        case NGX_HTTP_OPSAUTH_READ_CREDENTIAL:
+
+            status = ngx_http_opsauth_read(r, ctx, worker,
+                                           &store->credential_kind, &packed);
+            if (status == NGX_HTTP_OPSAUTH_WAIT) {
+                return NGX_AGAIN;
+            }
+
+            ngx_http_opsauth_credential_read(ctx, status, &packed);
+            break;
+
+        case NGX_HTTP_OPSAUTH_READ_ACCOUNT:
+
+            status = ngx_http_opsauth_read(r, ctx, worker,
+                                           &store->account_kind, &packed);
+            if (status == NGX_HTTP_OPSAUTH_WAIT) {
+                return NGX_AGAIN;
+            }
+
+            ngx_http_opsauth_account_read(r, ctx, status, &packed);
+            break;
+
+        case NGX_HTTP_OPSAUTH_IDENTIFIED:
+            return NGX_OK;
+        }
+    }
+}
+
+
+static void
+ngx_http_opsauth_start(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_store_t *store)
+{
+    ctx->store = store;
+    ctx->state = NGX_HTTP_OPSAUTH_START;
+    ctx->pepper = 0;
+    ctx->cache = NGX_HTTP_OPSAUTH_CACHE_NONE;
+
+    ngx_memzero(&ctx->credential, sizeof(oa_credential_t));
+    ngx_memzero(&ctx->account, sizeof(oa_account_t));
+
+    ctx->waiter.handler = ngx_http_opsauth_answered;
+    ctx->waiter.data = ctx;
+
+    ctx->event.handler = ngx_http_opsauth_wake;
+    ctx->event.data = ctx;
+    ctx->event.log = r->connection->log;
+}
+
+
+static void
+ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
+    ngx_opsauth_status_e status, ngx_str_t *packed)
+{
+    switch (status) {
+
+    case NGX_OPSAUTH_FOUND:
+
+        if (oa_credential_view(packed->data, packed->len, &ctx->credential)
+            != OA_OK)
+        {
+            ctx->identity = OA_REASON_RECORD_INVALID;
+            break;
+        }
+
+        ngx_memcpy(ctx->key, ctx->credential.account_key, OA_ACCOUNT_KEY_LEN);
+        ngx_memzero(ctx->key + OA_ACCOUNT_KEY_LEN,
+                    OA_DIGEST_LEN - OA_ACCOUNT_KEY_LEN);
+
+        ctx->state = NGX_HTTP_OPSAUTH_READ_ACCOUNT;
+        return;
+
+    case NGX_OPSAUTH_UNKNOWN:
+
+        if (++ctx->pepper < ctx->store->npeppers) {
+            ctx->state = NGX_HTTP_OPSAUTH_START;
+            return;
+        }
+
+        ctx->identity = OA_REASON_UNKNOWN;
+        break;
+
+    case NGX_OPSAUTH_INVALID:
+        ctx->identity = OA_REASON_RECORD_INVALID;
+        break;
+
+    default:
+        ctx->identity = OA_REASON_UNAVAILABLE;
+        break;
+    }
+
+    ctx->state = NGX_HTTP_OPSAUTH_IDENTIFIED;
+}
+
+
+static void
+ngx_http_opsauth_account_read(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx, ngx_opsauth_status_e status,
+    ngx_str_t *packed)
+{
+    ctx->state = NGX_HTTP_OPSAUTH_IDENTIFIED;
+
+    switch (status) {
+
+    case NGX_OPSAUTH_FOUND:
+
+        /* the id is compared too: its cache key is only half a digest */
+
+        if (oa_account_view(packed->data, packed->len, &ctx->account) == OA_OK
+            && ctx->account.id.len == ctx->credential.account.len
+            && ngx_memcmp(ctx->account.id.data, ctx->credential.account.data,
+                          ctx->account.id.len) == 0)
+        {
+            ctx->identity = OA_REASON_OK;
+            break;
+        }
+
+        ngx_memzero(&ctx->account, sizeof(oa_account_t));
+        ctx->identity = OA_REASON_RECORD_INVALID;
+        break;
+
+    case NGX_OPSAUTH_UNKNOWN:
+
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "opsauth: credential \"%*s\" belongs to account \"%*s\", "
+                      "which has no record",
+                      ctx->credential.id.len, ctx->credential.id.data,
+                      ctx->credential.account.len,
+                      ctx->credential.account.data);
+
+        ctx->identity = OA_REASON_RECORD_INVALID;
+        break;
+
+    case NGX_OPSAUTH_INVALID:
+        ctx->identity = OA_REASON_RECORD_INVALID;
+        break;
+
+    default:
+        ctx->identity = OA_REASON_UNAVAILABLE;
+        break;
+    }
+}
+
+
+/* the record with ctx->key: its status, or that the request waits for it */
+
+static ngx_opsauth_status_e
+ngx_http_opsauth_read(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
+    ngx_str_t *packed)
+{
+    ngx_opsauth_entry_t  *entry;
+    ngx_opsauth_cache_e   fresh;
+
+    if (ctx->waiting) {
+        ctx->waiting = 0;
+        ctx->answered = 0;
+        ctx->lookup_time += ngx_current_msec - ctx->wait_started;
+
+        if (ctx->answer == NGX_OPSAUTH_UNAVAILABLE) {
+            return ngx_http_opsauth_fall_back(ctx, packed);
+        }
+
+        *packed = ctx->packed;
+        return ctx->answer;
+    }
+
+    entry = &worker->entry;
+    fresh = ngx_opsauth_cache_get(&ctx->store->cache, ctx->key,
+                                  ngx_current_msec, entry);
+
+    if (fresh == NGX_OPSAUTH_CACHE_FRESH
+        && entry->type == NGX_OPSAUTH_CACHE_UNKNOWN)
+    {
+        ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_HIT);
+        return NGX_OPSAUTH_UNKNOWN;
+    }
+
+    ctx->stale.len = 0;
+
+    if (fresh != NGX_OPSAUTH_CACHE_MISS && entry->type == kind->type) {
+
+        packed->len = entry->len;
+        packed->data = ngx_pnalloc(r->pool, entry->len);
+        if (packed->data == NULL) {
+            return NGX_OPSAUTH_UNAVAILABLE;
+        }
+
+        ngx_memcpy(packed->data, entry->data, entry->len);
+
+        if (fresh == NGX_OPSAUTH_CACHE_FRESH) {
+            ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_HIT);
+            return NGX_OPSAUTH_FOUND;
+        }
+
+        ctx->stale = *packed;
+    }
+
+    return ngx_http_opsauth_ask(ctx, worker, kind, packed);
+}
+
+
+static ngx_opsauth_status_e
+ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
+    ngx_str_t *packed)
+{
+    ngx_int_t  rc;
+    ngx_str_t  name;
+    u_char     hex[OA_DIGEST_HEX_LEN];
+
+    ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_MISS);
+
+    if (kind->type == NGX_HTTP_OPSAUTH_CREDENTIAL) {
+        ngx_hex_dump(hex, ctx->key, OA_DIGEST_LEN);
+        name.len = OA_DIGEST_HEX_LEN;
+        name.data = hex;
+
+    } else {
+        name = ngx_http_opsauth_str(ctx->credential.account);
+    }
+
+    rc = ngx_opsauth_lookup_read(worker->lookup, kind, ctx->key, &name,
+                                 &ctx->waiter);
+
+    if (rc != NGX_AGAIN) {
+        return ngx_http_opsauth_fall_back(ctx, packed);
+    }
+
+    ctx->waiting = 1;
+    ctx->answered = 0;
+    ctx->wait_started = ngx_current_msec;
+
+    return NGX_HTTP_OPSAUTH_WAIT;
+}
+
+
+static ngx_opsauth_status_e
+ngx_http_opsauth_fall_back(ngx_http_opsauth_ctx_t *ctx, ngx_str_t *packed)
+{
+    if (ctx->stale.len == 0) {
+        return NGX_OPSAUTH_UNAVAILABLE;
+    }
+
+    *packed = ctx->stale;
+    ctx->cache = NGX_HTTP_OPSAUTH_CACHE_STALE;
+
+    return NGX_OPSAUTH_FOUND;
+}
+
+
+/* called from the reply parser: nothing of the request may run here */
+
+static void
+ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
+    ngx_opsauth_status_e status, u_char *data, size_t len)
+{
+    ngx_http_opsauth_ctx_t  *ctx = waiter->data;
+
+    ctx->answer = status;
+
+    if (status == NGX_OPSAUTH_FOUND) {
+        ctx->packed.len = len;
+        ctx->packed.data = ngx_pnalloc(ctx->request->pool, len);
+
+        if (ctx->packed.data != NULL) {
+            ngx_memcpy(ctx->packed.data, data, len);
+
+        } else {
+            ctx->answer = NGX_OPSAUTH_UNAVAILABLE;
+        }
+    }
+
+    ctx->answered = 1;
+
+    ngx_post_event(&ctx->event, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_opsauth_wake(ngx_event_t *ev)
+{
+    ngx_connection_t        *c;
+    ngx_http_request_t      *r;
+    ngx_http_opsauth_ctx_t  *ctx;
+
+    ctx = ev->data;
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    r->read_event_handler = ngx_http_block_reading;
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        ngx_http_run_posted_requests(c);
+        return;
+    }
+
+    if (ngx_http_post_request(r, NULL) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return;
+    }
+
+    ngx_http_run_posted_requests(c);
+}

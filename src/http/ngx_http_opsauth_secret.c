@@ -1,0 +1,215 @@
+/*
+ * Files that hold secrets: the pepper and the password for Redis. Both are
+ * read when the configuration is, by the master, and refused where others may
+ * read them. Their bytes are wiped with the configuration.
+ */
+
+#include "ngx_http_opsauth.h"
+
+
+static char *ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
+    ngx_str_t *path, ngx_str_t *text);
+static ngx_int_t ngx_http_opsauth_read_bytes(ngx_conf_t *cf, ngx_file_t *file,
+    ngx_str_t *text, size_t size);
+static void ngx_http_opsauth_wipe(void *data);
+
+
+/* a file of secrets is short; more is a mistake */
+#define NGX_HTTP_OPSAUTH_SECRET_MAX  4096
+
+
+/*
+ * Workers read the file again at each connect, so that the password can
+ * rotate; what is read here serves where a worker may not (the file is root's).
+ */
+
+char *
+ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_opsauth_store_t *store = conf;
+
+    ngx_str_t  *value, *password;
+
+    if (store->redis.password_file.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    store->redis.password_file = value[1];
+    password = &store->redis.password;
+
+    if (ngx_http_opsauth_read_secret(cf, &value[0],
+                                     &store->redis.password_file, password)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    while (password->len
+           && (password->data[password->len - 1] == LF
+               || password->data[password->len - 1] == CR))
+    {
+        password->len--;
+    }
+
+    if (password->len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"redis_password_file %V\" holds no password",
+                           &store->redis.password_file);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_opsauth_store_pepper_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_opsauth_store_t *store = conf;
+
+    ngx_str_t   *value, file;
+    const char  *error;
+
+    if (store->npeppers) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    file = value[1];
+
+    if (ngx_http_opsauth_read_secret(cf, &value[0], &file,
+                                     &store->pepper_text)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (oa_pepper_parse(ngx_http_opsauth_view(&store->pepper_text),
+                        store->peppers, &store->npeppers, &error)
+        != OA_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid \"pepper_file %V\": %s; "
+                           "\"opsauth pepper generate FILE\" makes one",
+                           &file, error);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * Who else may read or change such a file decides who can make valid keys or
+ * log in to Redis: nothing for others, no writing for the group.
+ */
+
+static char *
+ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
+    ngx_str_t *path, ngx_str_t *text)
+{
+    size_t            size;
+    ngx_int_t         rc;
+    ngx_file_t        file;
+    ngx_file_info_t   fi;
+
+    if (ngx_conf_full_name(cf->cycle, path, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&file, sizeof(ngx_file_t));
+
+    file.name = *path;
+    file.log = cf->log;
+    file.fd = ngx_open_file(path->data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (file.fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           "\"%V %V\" can't be opened", directive, path);
+        return NGX_CONF_ERROR;
+    }
+
+    rc = NGX_ERROR;
+    size = 0;
+
+    if (ngx_fd_info(file.fd, &fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_fd_info_n " \"%V\" failed", path);
+
+    } else if (ngx_file_access(&fi) & 027) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V %V\" has mode %04uo: it holds a secret that "
+                           "others may not read; run \"chmod 600 %V\"",
+                           directive, path,
+                           (ngx_uint_t) ngx_file_access(&fi) & 07777, path);
+
+    } else {
+        size = (size_t) ngx_file_size(&fi);
+        rc = NGX_OK;
+    }
+
+    if (rc == NGX_OK
+        && (!ngx_is_file(&fi) || size == 0
+            || size > NGX_HTTP_OPSAUTH_SECRET_MAX))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V %V\" must be a file of 1 to %d bytes",
+                           directive, path, NGX_HTTP_OPSAUTH_SECRET_MAX);
+        rc = NGX_ERROR;
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_opsauth_read_bytes(cf, &file, text, size);
+    }
+
+    if (ngx_close_file(file.fd) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
+                           ngx_close_file_n " \"%V\" failed", path);
+    }
+
+    return rc == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_read_bytes(ngx_conf_t *cf, ngx_file_t *file, ngx_str_t *text,
+    size_t size)
+{
+    ssize_t              n;
+    ngx_pool_cleanup_t  *cln;
+
+    text->data = ngx_pnalloc(cf->pool, size);
+    cln = ngx_pool_cleanup_add(cf->pool, sizeof(ngx_str_t));
+
+    if (text->data == NULL || cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    text->len = size;
+    *(ngx_str_t *) cln->data = *text;
+    cln->handler = ngx_http_opsauth_wipe;
+
+    n = ngx_read_file(file, text->data, size, 0);
+
+    if (n == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_read_file_n " \"%V\" failed", &file->name);
+        return NGX_ERROR;
+    }
+
+    text->len = n;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_opsauth_wipe(void *data)
+{
+    ngx_str_t *secret = data;
+
+    ngx_explicit_memzero(secret->data, secret->len);
+}

@@ -1,0 +1,314 @@
+/*
+ * Preaccess: what a client may not say for itself leaves the request.
+ *
+ *   identity headers   in any case, with '_' for '-', all copies: the backend
+ *                      may believe what it gets
+ *   the credential     noted in the context; taken out unless it is forwarded
+ *
+ * It is done here and not in the access phase, since "satisfy any" may jump
+ * over our access handler, and before subrequests copy the headers.
+ *
+ * To set an element's hash to 0 would not remove it: proxy_pass never looks.
+ * The list's parts are chained anew around what goes. Elements don't move, so
+ * the pointers into them in r->headers_in stay right.
+ */
+
+#include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_compat.h"
+
+
+typedef struct {
+    ngx_http_opsauth_loc_conf_t  *olcf;
+    ngx_http_opsauth_ctx_t       *ctx;
+    ngx_uint_t                    credentials;
+    ngx_uint_t                    removed;
+    unsigned                      keep_credential:1;
+} ngx_http_opsauth_strip_t;
+
+
+static void ngx_http_opsauth_strip_walk(ngx_http_request_t *r,
+    ngx_http_opsauth_strip_t *strip);
+static void ngx_http_opsauth_strip_header(ngx_http_request_t *r,
+    ngx_http_opsauth_strip_t *strip, const ngx_http_opsauth_name_t *name,
+    ngx_table_elt_t *h);
+static const ngx_http_opsauth_name_t *ngx_http_opsauth_find_name(
+    const ngx_http_opsauth_names_t *names, const ngx_str_t *key);
+static ngx_int_t ngx_http_opsauth_strip_chain(ngx_http_request_t *r);
+
+
+/* a removed element, until the list is chained anew in the same turn */
+#define ngx_http_opsauth_mark_removed(h)  (h)->hash = 0
+#define ngx_http_opsauth_is_removed(h)    ((h)->hash == 0)
+
+#define ngx_http_opsauth_length_bit(len)                                      \
+    ((uint64_t) 1 << ngx_min(len, 63))
+
+
+ngx_int_t
+ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r)
+{
+    ngx_http_opsauth_ctx_t       *ctx;
+    ngx_http_opsauth_strip_t      strip;
+    ngx_http_opsauth_loc_conf_t  *olcf;
+
+    if (r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    olcf = ngx_http_get_module_loc_conf(r, ngx_http_opsauth_module);
+
+    if (!olcf->named) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_opsauth_make_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* after a redirect, another location decides anew */
+
+    ctx->decided = 0;
+    ctx->deny_status = 0;
+    ctx->page = 0;
+    ctx->shadow = (olcf->store != NULL && olcf->shadow);
+
+    ngx_memzero(&strip, sizeof(ngx_http_opsauth_strip_t));
+
+    strip.olcf = olcf;
+    strip.ctx = ctx;
+
+    /* in shadow the backend's own check must still find what it looks for */
+
+    strip.keep_credential = (olcf->forward_credential || ctx->shadow);
+
+    ngx_http_opsauth_strip_walk(r, &strip);
+
+    if (strip.credentials > 1) {
+        ctx->presence = NGX_HTTP_OPSAUTH_MALFORMED;
+    }
+
+    if (strip.removed && ngx_http_opsauth_strip_chain(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static void
+ngx_http_opsauth_strip_walk(ngx_http_request_t *r,
+    ngx_http_opsauth_strip_t *strip)
+{
+    ngx_uint_t                      i;
+    ngx_list_part_t                *part;
+    ngx_table_elt_t                *h;
+    const ngx_http_opsauth_name_t  *name;
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        name = ngx_http_opsauth_find_name(&strip->olcf->names, &h[i].key);
+
+        if (name) {
+            ngx_http_opsauth_strip_header(r, strip, name, &h[i]);
+        }
+    }
+}
+
+
+static void
+ngx_http_opsauth_strip_header(ngx_http_request_t *r,
+    ngx_http_opsauth_strip_t *strip, const ngx_http_opsauth_name_t *name,
+    ngx_table_elt_t *h)
+{
+    oa_rc_t                  rc;
+    oa_str_t                 bearer;
+    ngx_http_opsauth_ctx_t  *ctx;
+
+    if (name->credential) {
+        ctx = strip->ctx;
+
+        rc = name->authorization
+             ? oa_bearer_parse(ngx_http_opsauth_view(&h->value), &bearer)
+             : oa_bearer_bare(ngx_http_opsauth_view(&h->value), &bearer);
+
+        if (rc == OA_DECLINED) {
+            return;                     /* Basic, say: somebody else's */
+        }
+
+        strip->credentials++;
+
+        if (rc == OA_OK) {
+            ctx->presence = NGX_HTTP_OPSAUTH_PRESENT;
+            ctx->bearer = ngx_http_opsauth_str(bearer);
+
+        } else {
+            ctx->presence = NGX_HTTP_OPSAUTH_MALFORMED;
+        }
+
+        if (strip->keep_credential) {
+            return;
+        }
+
+        if (h == r->headers_in.authorization) {
+            r->headers_in.authorization = NULL;
+        }
+    }
+
+    ngx_http_opsauth_mark_removed(h);
+    strip->removed++;
+}
+
+
+static const ngx_http_opsauth_name_t *
+ngx_http_opsauth_find_name(const ngx_http_opsauth_names_t *names,
+    const ngx_str_t *key)
+{
+    u_char                          c;
+    size_t                          n;
+    ngx_uint_t                      i;
+    const ngx_http_opsauth_name_t  *name;
+
+    if (!(names->lengths & ngx_http_opsauth_length_bit(key->len))) {
+        return NULL;
+    }
+
+    name = names->names.elts;
+
+    for (i = 0; i < names->names.nelts; i++) {
+
+        if (name[i].name.len != key->len) {
+            continue;
+        }
+
+        for (n = 0; n < key->len; n++) {
+            c = key->data[n];
+            c = (c == '_') ? '-' : ngx_tolower(c);
+
+            if (c != name[i].name.data[n]) {
+                break;
+            }
+        }
+
+        if (n == key->len) {
+            return &name[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_int_t
+ngx_http_opsauth_add_name(ngx_conf_t *cf, ngx_http_opsauth_names_t *names,
+    const ngx_http_opsauth_name_t *name)
+{
+    size_t                    i;
+    ngx_str_t                 folded;
+    ngx_http_opsauth_name_t  *known;
+
+    folded.len = name->name.len;
+    folded.data = ngx_pnalloc(cf->pool, folded.len);
+    if (folded.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < folded.len; i++) {
+        folded.data[i] = (name->name.data[i] == '_')
+                         ? '-' : ngx_tolower(name->name.data[i]);
+    }
+
+    if (ngx_http_opsauth_find_name(names, &folded) != NULL) {
+        return NGX_OK;
+    }
+
+    known = ngx_array_push(&names->names);
+    if (known == NULL) {
+        return NGX_ERROR;
+    }
+
+    *known = *name;
+    known->name = folded;
+    names->lengths |= ngx_http_opsauth_length_bit(folded.len);
+
+    return NGX_OK;
+}
+
+
+/*
+ * One part for every run of elements that stay. ngx_list_push() takes nalloc
+ * both for the last part's capacity and for the next part's size: it is set to
+ * the last run's length, so that the next push opens a part of its own. No
+ * part is left empty behind another, readers look at elts[0] unasked.
+ */
+
+static ngx_int_t
+ngx_http_opsauth_strip_chain(ngx_http_request_t *r)
+{
+    ngx_uint_t        i, start;
+    ngx_list_t       *list;
+    ngx_list_part_t  *part, *run, *last, first;
+    ngx_table_elt_t  *h;
+
+    list = &r->headers_in.headers;
+    last = NULL;
+
+    for (part = &list->part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; /* void */ ) {
+
+            if (ngx_http_opsauth_is_removed(&h[i])) {
+                i++;
+                continue;
+            }
+
+            start = i;
+
+            while (i < part->nelts && !ngx_http_opsauth_is_removed(&h[i])) {
+                i++;
+            }
+
+            run = &first;
+
+            if (last != NULL) {
+                run = ngx_palloc(r->pool, sizeof(ngx_list_part_t));
+                if (run == NULL) {
+                    return NGX_ERROR;
+                }
+
+                last->next = run;
+            }
+
+            run->elts = &h[start];
+            run->nelts = i - start;
+            run->next = NULL;
+            last = run;
+        }
+    }
+
+    ngx_http_opsauth_unlink_multi(r);
+
+    if (last == NULL) {
+        return ngx_list_init(list, r->pool, 8, sizeof(ngx_table_elt_t));
+    }
+
+    list->part = first;
+    list->last = (last == &first) ? &list->part : last;
+    list->nalloc = last->nelts;
+
+    return NGX_OK;
+}

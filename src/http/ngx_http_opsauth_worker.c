@@ -1,0 +1,263 @@
+/*
+ * What one process has for one store: the keyed hasher, the connection and its
+ * lookups, made at the first request that needs them, so that helper processes
+ * and idle workers cost nothing. It is also where lookups (src/redis) and the
+ * cache (src/shm), which don't know each other, are joined: the three hooks.
+ */
+
+#include "ngx_http_opsauth.h"
+
+
+static void ngx_http_opsauth_begin(void *owner, ngx_opsauth_flight_t *flight);
+static ngx_int_t ngx_http_opsauth_joinable(void *owner,
+    ngx_opsauth_flight_t *flight);
+static ngx_opsauth_status_e ngx_http_opsauth_decode(void *owner,
+    ngx_opsauth_flight_t *flight, ngx_str_t *values, ngx_uint_t n,
+    ngx_opsauth_status_e why, u_char **data, size_t *len);
+static void ngx_http_opsauth_log_invalid(ngx_http_opsauth_store_t *store,
+    ngx_opsauth_flight_t *flight, oa_str_t *field);
+
+
+ngx_http_opsauth_worker_t *
+ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
+{
+    ngx_log_t                   *log;
+    ngx_http_opsauth_worker_t   *worker;
+    ngx_opsauth_lookup_hooks_t   hooks;
+
+    if (store->worker) {
+        return store->worker;
+    }
+
+    log = ngx_cycle->log;
+
+    worker = ngx_calloc(sizeof(ngx_http_opsauth_worker_t), log);
+    if (worker == NULL) {
+        return NULL;
+    }
+
+    store->worker = worker;
+
+    if (oa_hasher_init(&worker->hasher, store->peppers, store->npeppers)
+        != OA_OK)
+    {
+        ngx_log_error(NGX_LOG_CRIT, log, 0,
+                      "opsauth: libcrypto has no usable SHA2-256");
+        goto failed;
+    }
+
+    worker->redis = ngx_opsauth_redis_create(&store->redis, log);
+    if (worker->redis == NULL) {
+        goto failed;
+    }
+
+    hooks.owner = store;
+    hooks.begin = ngx_http_opsauth_begin;
+    hooks.joinable = ngx_http_opsauth_joinable;
+    hooks.decode = ngx_http_opsauth_decode;
+
+    worker->lookup = ngx_opsauth_lookup_create(worker->redis, &hooks, log);
+    if (worker->lookup == NULL) {
+        goto failed;
+    }
+
+    return worker;
+
+failed:
+
+    ngx_http_opsauth_worker_destroy(store);
+
+    return NULL;
+}
+
+
+void
+ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
+{
+    ngx_http_opsauth_worker_t  *worker;
+
+    worker = store->worker;
+
+    if (worker == NULL) {
+        return;
+    }
+
+    if (worker->redis) {
+        ngx_opsauth_redis_destroy(worker->redis);
+    }
+
+    if (worker->lookup) {
+        ngx_opsauth_lookup_destroy(worker->lookup);
+    }
+
+    oa_hasher_cleanup(&worker->hasher);
+    ngx_explicit_memzero(worker, sizeof(ngx_http_opsauth_worker_t));
+    ngx_free(worker);
+
+    store->worker = NULL;
+}
+
+
+/* before nginx looks for sockets that were left open */
+
+void
+ngx_http_opsauth_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                      i;
+    ngx_http_opsauth_store_t      **store;
+    ngx_http_opsauth_main_conf_t   *omcf;
+
+    omcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_opsauth_module);
+
+    if (omcf == NULL) {
+        return;
+    }
+
+    store = omcf->stores.elts;
+
+    for (i = 0; i < omcf->stores.nelts; i++) {
+        ngx_http_opsauth_worker_destroy(store[i]);
+    }
+}
+
+
+static void
+ngx_http_opsauth_begin(void *owner, ngx_opsauth_flight_t *flight)
+{
+    ngx_http_opsauth_store_t  *store = owner;
+
+    ngx_opsauth_cache_begin(&store->cache, flight->key,
+                            (ngx_opsauth_cache_ticket_t *) flight->ticket);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_joinable(void *owner, ngx_opsauth_flight_t *flight)
+{
+    ngx_http_opsauth_store_t  *store = owner;
+
+    return ngx_opsauth_cache_check(&store->cache, flight->key,
+                              (ngx_opsauth_cache_ticket_t *) flight->ticket);
+}
+
+
+static ngx_opsauth_status_e
+ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
+    ngx_str_t *values, ngx_uint_t n, ngx_opsauth_status_e why, u_char **data,
+    size_t *len)
+{
+    ngx_http_opsauth_store_t  *store = owner;
+
+    oa_rc_t                      rc;
+    oa_str_t                     fields[NGX_OPSAUTH_VALUES_MAX], field;
+    ngx_uint_t                   i;
+    ngx_opsauth_cache_ticket_t  *ticket;
+    ngx_http_opsauth_worker_t   *worker;
+
+    if (n == 0) {
+        if (why == NGX_OPSAUTH_INVALID) {
+            field = (oa_str_t) oa_null;
+            ngx_http_opsauth_log_invalid(store, flight, &field);
+        }
+
+        return why;
+    }
+
+    for (i = 0; i < n; i++) {
+        fields[i] = ngx_http_opsauth_view(&values[i]);
+    }
+
+    worker = store->worker;
+    ticket = (ngx_opsauth_cache_ticket_t *) flight->ticket;
+
+    if (flight->type == NGX_HTTP_OPSAUTH_CREDENTIAL) {
+        rc = oa_credential_pack(fields, &worker->hasher, worker->packed, len,
+                                &field);
+    } else {
+        rc = oa_account_pack(ngx_http_opsauth_view(&flight->name), fields,
+                             worker->packed, len, &field);
+    }
+
+    switch (rc) {
+
+    case OA_OK:
+        (void) ngx_opsauth_cache_fill(&store->cache, flight->key, ticket,
+                                      flight->sent_at, flight->type,
+                                      worker->packed, *len);
+        *data = worker->packed;
+        return NGX_OPSAUTH_FOUND;
+
+    case OA_DECLINED:
+
+        /* a store that was never set up knows nobody: that is no answer */
+
+        if (why == NGX_OPSAUTH_UNKNOWN) {
+            (void) ngx_opsauth_cache_fill(&store->cache, flight->key, ticket,
+                                          flight->sent_at,
+                                          NGX_OPSAUTH_CACHE_UNKNOWN, NULL, 0);
+        }
+
+        return why;
+
+    case OA_INVALID:
+        ngx_http_opsauth_log_invalid(store, flight, &field);
+        return NGX_OPSAUTH_INVALID;
+
+    default:
+        return NGX_OPSAUTH_UNAVAILABLE;
+    }
+}
+
+
+/* once for each record in a while, however often it is asked for */
+
+static void
+ngx_http_opsauth_log_invalid(ngx_http_opsauth_store_t *store,
+    ngx_opsauth_flight_t *flight, oa_str_t *field)
+{
+    uint64_t                    id;
+    ngx_str_t                   name;
+    ngx_uint_t                  i, n;
+    ngx_http_opsauth_worker_t  *worker;
+
+    worker = store->worker;
+    n = sizeof(worker->invalid) / sizeof(worker->invalid[0]);
+
+    ngx_memcpy(&id, flight->key, sizeof(uint64_t));
+
+    for (i = 0; i < n; i++) {
+        if (worker->invalid[i] == id) {
+            return;
+        }
+    }
+
+    worker->invalid[worker->ninvalid++ % n] = id;
+
+    name = flight->name;
+
+    if (flight->type == NGX_HTTP_OPSAUTH_CREDENTIAL) {
+        name.len = ngx_min(name.len, 8);    /* of the digest */
+    }
+
+    if (field->len) {
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "opsauth: record \"%V%V%s\" is invalid: "
+                      "field \"%*s\" is missing or malformed",
+                      flight->type == NGX_HTTP_OPSAUTH_CREDENTIAL
+                      ? &store->credential_kind.prefix
+                      : &store->account_kind.prefix,
+                      &name,
+                      flight->type == NGX_HTTP_OPSAUTH_CREDENTIAL ? "..." : "",
+                      field->len, field->data);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "opsauth: record \"%V%V%s\" is invalid: it is not a hash, "
+                  "or larger than a record may be",
+                  flight->type == NGX_HTTP_OPSAUTH_CREDENTIAL
+                  ? &store->credential_kind.prefix
+                  : &store->account_kind.prefix,
+                  &name,
+                  flight->type == NGX_HTTP_OPSAUTH_CREDENTIAL ? "..." : "");
+}

@@ -1,0 +1,507 @@
+/*
+ * RESP2 over hiredis' reader, with reply objects of our own.
+ *
+ * The reader keeps what it has not parsed yet; every parsed value is copied
+ * into the codec's arena, since the reader moves its buffer while it parses.
+ * A root reply is codec->root, the elements of an array are one run of
+ * codec->nodes, so that an announced size costs nothing beyond the arena.
+ *
+ * Bounds are exact, and the same however the bytes are cut: what is announced
+ * ("$9000000000") is refused when its header is read, not when it is there.
+ * RESP3 types, which hiredis 1.x knows and 0.14 does not, are refused.
+ *
+ * Commands are encoded here rather than by redisFormatCommandArgv(), which
+ * allocates for each one and would leave passwords in freed memory.
+ */
+
+#include "ngx_opsauth_codec.h"
+
+#include <stdlib.h>
+#include <hiredis/hiredis.h>
+
+
+/* "$-9223372036854775808\r" and room to spare */
+#define NGX_OPSAUTH_CODEC_HEADER_MAX  32
+/* CLUSTER SLOTS, the deepest that is asked for, has four */
+#define NGX_OPSAUTH_CODEC_DEPTH_MAX   5
+#define NGX_OPSAUTH_CODEC_BUF_MIN     4096
+
+
+#if (HIREDIS_MAJOR >= 1)
+
+typedef size_t  ngx_opsauth_codec_count_t;
+
+#define ngx_opsauth_codec_task(reader)  ((reader)->task[(reader)->ridx])
+
+#else
+
+typedef int  ngx_opsauth_codec_count_t;
+
+#define ngx_opsauth_codec_task(reader)  (&(reader)->rstack[(reader)->ridx])
+
+#endif
+
+
+struct ngx_opsauth_codec_s {
+    redisReader          *reader;
+    ngx_uint_t            max_elements;
+    size_t                max_bytes;
+
+    ngx_opsauth_reply_t   root;
+    ngx_opsauth_reply_t  *nodes;
+    ngx_uint_t            nnodes;       /* used */
+    u_char               *bytes;
+    size_t                nbytes;       /* used */
+
+    unsigned              emitted:1;    /* the arena holds the last reply */
+    unsigned              failed:1;
+};
+
+
+static void *ngx_opsauth_codec_string(const redisReadTask *task, char *data,
+    size_t len);
+static void *ngx_opsauth_codec_array(const redisReadTask *task,
+    ngx_opsauth_codec_count_t n);
+static void *ngx_opsauth_codec_integer(const redisReadTask *task,
+    long long value);
+static void *ngx_opsauth_codec_nil(const redisReadTask *task);
+#if (HIREDIS_MAJOR >= 1)
+static void *ngx_opsauth_codec_double(const redisReadTask *task, double value,
+    char *data, size_t len);
+static void *ngx_opsauth_codec_bool(const redisReadTask *task, int value);
+#endif
+
+static ngx_opsauth_reply_t *ngx_opsauth_codec_node(const redisReadTask *task);
+static ngx_int_t ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec);
+static ngx_int_t ngx_opsauth_codec_reserve(ngx_buf_t *buf, size_t max,
+    size_t size, ngx_log_t *log);
+static u_char *ngx_opsauth_codec_header(u_char *p, u_char type, size_t n);
+
+
+/* hiredis takes no const; it does not write to it */
+static redisReplyObjectFunctions  ngx_opsauth_codec_functions = {
+    .createString = ngx_opsauth_codec_string,
+    .createArray = ngx_opsauth_codec_array,
+    .createInteger = ngx_opsauth_codec_integer,
+#if (HIREDIS_MAJOR >= 1)
+    .createDouble = ngx_opsauth_codec_double,
+    .createBool = ngx_opsauth_codec_bool,
+#endif
+    .createNil = ngx_opsauth_codec_nil,
+    .freeObject = NULL
+};
+
+
+ngx_opsauth_codec_t *
+ngx_opsauth_codec_create(ngx_uint_t max_elements, size_t max_bytes)
+{
+    ngx_opsauth_codec_t  *codec;
+
+    codec = calloc(1, sizeof(ngx_opsauth_codec_t));
+    if (codec == NULL) {
+        return NULL;
+    }
+
+    codec->max_elements = max_elements;
+    codec->max_bytes = max_bytes;
+
+    /* one more, so that an empty string at the end has an address too */
+    codec->nodes = calloc(max_elements + 1, sizeof(ngx_opsauth_reply_t));
+    codec->bytes = malloc(max_bytes + 1);
+    codec->reader = redisReaderCreateWithFunctions(
+                                               &ngx_opsauth_codec_functions);
+
+    if (codec->nodes == NULL || codec->bytes == NULL || codec->reader == NULL)
+    {
+        ngx_opsauth_codec_destroy(codec);
+        return NULL;
+    }
+
+    codec->reader->privdata = codec;
+
+    /* keep the buffer: 0.14 asserts on the memory for a smaller one */
+    codec->reader->maxbuf = 0;
+
+    return codec;
+}
+
+
+void
+ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec)
+{
+    if (codec->reader) {
+        redisReaderFree(codec->reader);
+    }
+
+    free(codec->bytes);
+    free(codec->nodes);
+    free(codec);
+}
+
+
+ngx_int_t
+ngx_opsauth_codec_feed(ngx_opsauth_codec_t *codec, u_char *data, size_t len)
+{
+    if (codec->failed
+        || redisReaderFeed(codec->reader, (char *) data, len) != REDIS_OK)
+    {
+        codec->failed = 1;
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
+    ngx_opsauth_reply_t **reply)
+{
+    void  *object;
+
+    if (codec->failed) {
+        return NGX_ERROR;
+    }
+
+    if (codec->emitted) {
+        codec->emitted = 0;
+        codec->nnodes = 0;
+        codec->nbytes = 0;
+    }
+
+    if (redisReaderGetReply(codec->reader, &object) != REDIS_OK) {
+        codec->failed = 1;
+        return NGX_ERROR;
+    }
+
+    if (object != NULL) {
+        codec->emitted = 1;
+        *reply = object;
+        return NGX_OK;
+    }
+
+    if (ngx_opsauth_codec_check(codec) != NGX_OK) {
+        codec->failed = 1;
+        return NGX_ERROR;
+    }
+
+    return NGX_AGAIN;
+}
+
+
+/* what is half there must still fit when it is whole */
+
+static ngx_int_t
+ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec)
+{
+    char         *p, *last;
+    size_t        room, size;
+    redisReader  *reader;
+
+    reader = codec->reader;
+
+    if (reader->ridx < 0) {
+        return NGX_OK;
+    }
+
+    p = reader->buf + reader->pos;
+    last = reader->buf + reader->len;
+    room = codec->max_bytes - codec->nbytes;
+
+    switch (ngx_opsauth_codec_task(reader)->type) {
+
+    case REDIS_REPLY_STATUS:
+    case REDIS_REPLY_ERROR:
+
+        size = last - p;
+
+        if (size && last[-1] == '\r') {
+            size--;
+        }
+
+        return (size > room) ? NGX_ERROR : NGX_OK;
+
+    case REDIS_REPLY_STRING:
+
+        for (size = 0; p < last && *p >= '0' && *p <= '9'; p++) {
+            size = size * 10 + (*p - '0');
+
+            if (size > room) {
+                return NGX_ERROR;
+            }
+        }
+
+        if (p < last && *p == '\r') {
+            return NGX_OK;
+        }
+
+        break;
+
+    default:
+        break;
+    }
+
+    return (last - p > NGX_OPSAUTH_CODEC_HEADER_MAX) ? NGX_ERROR : NGX_OK;
+}
+
+
+static ngx_opsauth_reply_t *
+ngx_opsauth_codec_node(const redisReadTask *task)
+{
+    ngx_opsauth_codec_t  *codec;
+    ngx_opsauth_reply_t  *node, *parent;
+
+    if (task->parent) {
+        parent = task->parent->obj;
+        node = &parent->elements[task->idx];
+
+    } else {
+        codec = task->privdata;
+        node = &codec->root;
+    }
+
+    ngx_memzero(node, sizeof(ngx_opsauth_reply_t));
+
+    return node;
+}
+
+
+/* NULL makes the reader fail: a bound is an error of the stream */
+
+static void *
+ngx_opsauth_codec_string(const redisReadTask *task, char *data, size_t len)
+{
+    ngx_opsauth_codec_t       *codec;
+    ngx_opsauth_reply_t       *node;
+    ngx_opsauth_reply_type_e   type;
+
+    codec = task->privdata;
+
+    switch (task->type) {
+
+    case REDIS_REPLY_STRING:
+        type = NGX_OPSAUTH_REPLY_STRING;
+        break;
+
+    case REDIS_REPLY_STATUS:
+        type = NGX_OPSAUTH_REPLY_STATUS;
+        break;
+
+    case REDIS_REPLY_ERROR:
+        type = NGX_OPSAUTH_REPLY_ERROR;
+        break;
+
+    default:
+        return NULL;
+    }
+
+    if (len > codec->max_bytes - codec->nbytes) {
+        return NULL;
+    }
+
+    node = ngx_opsauth_codec_node(task);
+
+    node->type = type;
+    node->str.len = len;
+    node->str.data = codec->bytes + codec->nbytes;
+
+    ngx_memcpy(node->str.data, data, len);
+    codec->nbytes += len;
+
+    return node;
+}
+
+
+static void *
+ngx_opsauth_codec_array(const redisReadTask *task, ngx_opsauth_codec_count_t n)
+{
+    ngx_uint_t            depth;
+    const redisReadTask  *up;
+    ngx_opsauth_codec_t  *codec;
+    ngx_opsauth_reply_t  *node;
+
+    codec = task->privdata;
+
+    if (task->type != REDIS_REPLY_ARRAY
+        || (ngx_uint_t) n > codec->max_elements - codec->nnodes)
+    {
+        return NULL;
+    }
+
+    for (depth = 1, up = task->parent; up; up = up->parent) {
+        depth++;
+    }
+
+    if (depth > NGX_OPSAUTH_CODEC_DEPTH_MAX) {
+        return NULL;
+    }
+
+    node = ngx_opsauth_codec_node(task);
+
+    node->type = NGX_OPSAUTH_REPLY_ARRAY;
+    node->n = n;
+    node->elements = codec->nodes + codec->nnodes;
+
+    codec->nnodes += n;
+
+    return node;
+}
+
+
+static void *
+ngx_opsauth_codec_integer(const redisReadTask *task, long long value)
+{
+    ngx_opsauth_reply_t  *node;
+
+    node = ngx_opsauth_codec_node(task);
+
+    node->type = NGX_OPSAUTH_REPLY_INTEGER;
+    node->integer = value;
+
+    return node;
+}
+
+
+static void *
+ngx_opsauth_codec_nil(const redisReadTask *task)
+{
+    ngx_opsauth_reply_t  *node;
+
+    /* "$-1" or "*-1"; RESP3's "_" has a type of its own */
+
+    if (task->type != REDIS_REPLY_STRING && task->type != REDIS_REPLY_ARRAY) {
+        return NULL;
+    }
+
+    node = ngx_opsauth_codec_node(task);
+
+    node->type = NGX_OPSAUTH_REPLY_NIL;
+
+    return node;
+}
+
+
+#if (HIREDIS_MAJOR >= 1)
+
+static void *
+ngx_opsauth_codec_double(const redisReadTask *task, double value, char *data,
+    size_t len)
+{
+    return NULL;
+}
+
+
+static void *
+ngx_opsauth_codec_bool(const redisReadTask *task, int value)
+{
+    return NULL;
+}
+
+#endif
+
+
+ngx_int_t
+ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
+    const ngx_str_t *words, ngx_log_t *log)
+{
+    size_t      size;
+    u_char     *p;
+    ngx_int_t   rc;
+    ngx_uint_t  i;
+
+    size = sizeof("*\r\n") - 1 + NGX_SIZE_T_LEN;
+
+    for (i = 0; i < n; i++) {
+        size += sizeof("$\r\n\r\n") - 1 + NGX_SIZE_T_LEN + words[i].len;
+    }
+
+    if (buf->start == NULL || size > (size_t) (buf->end - buf->last)) {
+        rc = ngx_opsauth_codec_reserve(buf, max, size, log);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    p = ngx_opsauth_codec_header(buf->last, '*', n);
+
+    for (i = 0; i < n; i++) {
+        p = ngx_opsauth_codec_header(p, '$', words[i].len);
+        p = ngx_cpymem(p, words[i].data, words[i].len);
+        *p++ = CR;
+        *p++ = LF;
+    }
+
+    buf->last = p;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_opsauth_codec_reserve(ngx_buf_t *buf, size_t max, size_t size,
+    ngx_log_t *log)
+{
+    u_char  *p;
+    size_t   used, total;
+
+    used = buf->start ? (size_t) (buf->last - buf->start) : 0;
+
+    if (used > max || size > max - used) {
+        return NGX_DECLINED;
+    }
+
+    total = buf->start ? (size_t) (buf->end - buf->start) : 0;
+    total = ngx_max(total, NGX_OPSAUTH_CODEC_BUF_MIN);
+
+    while (total < used + size) {
+        total *= 2;
+    }
+
+    total = ngx_min(total, max);
+
+    p = ngx_alloc(total, log);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (buf->start) {
+        ngx_memcpy(p, buf->start, used);
+        buf->pos = p + (buf->pos - buf->start);
+
+        /* it may have held a password */
+        ngx_explicit_memzero(buf->start, used);
+        ngx_free(buf->start);
+
+    } else {
+        buf->pos = p;
+    }
+
+    buf->start = p;
+    buf->last = p + used;
+    buf->end = p + total;
+
+    return NGX_OK;
+}
+
+
+/* ngx_sprintf() would be most of the cost of a command */
+
+static u_char *
+ngx_opsauth_codec_header(u_char *p, u_char type, size_t n)
+{
+    u_char  digits[NGX_SIZE_T_LEN], *d;
+
+    d = digits + sizeof(digits);
+
+    do {
+        *--d = (u_char) ('0' + n % 10);
+        n /= 10;
+    } while (n);
+
+    *p++ = type;
+    p = ngx_cpymem(p, d, digits + sizeof(digits) - d);
+    *p++ = CR;
+    *p++ = LF;
+
+    return p;
+}

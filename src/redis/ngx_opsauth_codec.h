@@ -1,0 +1,67 @@
+/*
+ * RESP2 encoding and decoding: hiredis behind our own bounds. This is the one
+ * place of the module that knows hiredis (0.14 and 1.x).
+ *
+ * Replies live in an arena of the codec: no allocation per reply, and nothing
+ * a server announces makes us allocate more than the bounds.
+ */
+
+#ifndef NGX_OPSAUTH_CODEC_H
+#define NGX_OPSAUTH_CODEC_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+typedef enum {
+    NGX_OPSAUTH_REPLY_NIL = 0,
+    NGX_OPSAUTH_REPLY_STRING,
+    NGX_OPSAUTH_REPLY_STATUS,
+    NGX_OPSAUTH_REPLY_ERROR,
+    NGX_OPSAUTH_REPLY_INTEGER,
+    NGX_OPSAUTH_REPLY_ARRAY
+} ngx_opsauth_reply_type_e;
+
+typedef struct ngx_opsauth_reply_s  ngx_opsauth_reply_t;
+typedef struct ngx_opsauth_codec_s  ngx_opsauth_codec_t;
+
+struct ngx_opsauth_reply_s {
+    ngx_opsauth_reply_type_e   type;
+    int64_t                    integer;
+    ngx_str_t                  str;         /* STRING, STATUS, ERROR */
+    ngx_uint_t                 n;           /* ARRAY */
+    ngx_opsauth_reply_t       *elements;
+};
+
+
+/*
+ * max_elements bounds one reply's elements of all levels together, max_bytes
+ * its bytes (both those decoded and those still expected). NULL: no memory.
+ */
+ngx_opsauth_codec_t *ngx_opsauth_codec_create(ngx_uint_t max_elements,
+    size_t max_bytes);
+void ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec);
+
+/* bytes from the socket; NGX_ERROR: protocol error, a bound, no memory: the
+   stream can't be trusted any more, close the connection */
+ngx_int_t ngx_opsauth_codec_feed(ngx_opsauth_codec_t *codec, u_char *data,
+    size_t len);
+
+/*
+ * NGX_OK     *reply is the next whole reply, valid until the next call
+ * NGX_AGAIN  more bytes are needed
+ * NGX_ERROR  as above
+ */
+ngx_int_t ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
+    ngx_opsauth_reply_t **reply);
+
+/*
+ * Encodes one command of n words at the end of *buf, which grows by
+ * ngx_alloc/ngx_free as needed up to max bytes (buf->start is owned by the
+ * caller). NGX_DECLINED: max would be passed; NGX_ERROR: no memory.
+ */
+ngx_int_t ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
+    const ngx_str_t *words, ngx_log_t *log);
+
+
+#endif /* NGX_OPSAUTH_CODEC_H */

@@ -1,0 +1,390 @@
+/*
+ * Reads of records. A flight is one HMGET under way; requests that want the
+ * same key wait on it together.
+ *
+ * Invariants:
+ * - flights are in the index as long as somebody may join them: not after
+ *   their reply came, nor after the owner said that they are too old to share;
+ * - a flight without waiters goes on, and its reply still reaches decode();
+ * - handlers are called from a connection's event, never from read(): waiters
+ *   are taken off first, so they may ask anew, or cancel one another.
+ */
+
+#include "ngx_opsauth_lookup.h"
+
+
+#define NGX_OPSAUTH_LOOKUP_BUCKETS   1024
+/* prefix and name of a record; the codec has no limit of its own */
+#define NGX_OPSAUTH_LOOKUP_KEY_MAX   512
+
+
+struct ngx_opsauth_lookup_s {
+    ngx_opsauth_redis_t         *redis;
+    ngx_opsauth_lookup_hooks_t   hooks;
+    ngx_log_t                   *log;
+    ngx_uint_t                   nflights;      /* under way */
+    ngx_uint_t                   nwaiters;
+    ngx_queue_t                  free;
+    ngx_queue_t                  buckets[NGX_OPSAUTH_LOOKUP_BUCKETS];
+};
+
+
+static ngx_queue_t *ngx_opsauth_lookup_bucket(ngx_opsauth_lookup_t *lookup,
+    const u_char *key);
+static ngx_opsauth_flight_t *ngx_opsauth_lookup_find(
+    ngx_opsauth_lookup_t *lookup, const u_char *key, ngx_uint_t type);
+static void ngx_opsauth_lookup_unindex(ngx_opsauth_flight_t *flight);
+static ngx_opsauth_flight_t *ngx_opsauth_lookup_start(
+    ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind,
+    const u_char *key, ngx_str_t *name);
+static ngx_int_t ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight,
+    const ngx_opsauth_lookup_kind_t *kind);
+static ngx_opsauth_flight_t *ngx_opsauth_lookup_alloc(
+    ngx_opsauth_lookup_t *lookup);
+static void ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight);
+static void ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
+    ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
+static ngx_uint_t ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
+    ngx_opsauth_reply_t *reply, ngx_str_t *values, ngx_opsauth_status_e *why);
+
+
+ngx_opsauth_lookup_t *
+ngx_opsauth_lookup_create(ngx_opsauth_redis_t *redis,
+    const ngx_opsauth_lookup_hooks_t *hooks, ngx_log_t *log)
+{
+    ngx_uint_t             i;
+    ngx_opsauth_lookup_t  *lookup;
+
+    lookup = ngx_alloc(sizeof(ngx_opsauth_lookup_t), log);
+    if (lookup == NULL) {
+        return NULL;
+    }
+
+    lookup->redis = redis;
+    lookup->hooks = *hooks;
+    lookup->log = log;
+    lookup->nflights = 0;
+    lookup->nwaiters = 0;
+
+    ngx_queue_init(&lookup->free);
+
+    for (i = 0; i < NGX_OPSAUTH_LOOKUP_BUCKETS; i++) {
+        ngx_queue_init(&lookup->buckets[i]);
+    }
+
+    return lookup;
+}
+
+
+void
+ngx_opsauth_lookup_destroy(ngx_opsauth_lookup_t *lookup)
+{
+    ngx_queue_t  *q;
+
+    while (!ngx_queue_empty(&lookup->free)) {
+        q = ngx_queue_head(&lookup->free);
+        ngx_queue_remove(q);
+        ngx_free(ngx_queue_data(q, ngx_opsauth_flight_t, index));
+    }
+
+    ngx_free(lookup);
+}
+
+
+ngx_int_t
+ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
+    const ngx_opsauth_lookup_kind_t *kind, const u_char *key, ngx_str_t *name,
+    ngx_opsauth_waiter_t *waiter)
+{
+    ngx_opsauth_flight_t  *flight;
+
+    if (lookup->nwaiters >= NGX_OPSAUTH_WAITERS_MAX) {
+        return NGX_BUSY;
+    }
+
+    flight = ngx_opsauth_lookup_find(lookup, key, kind->type);
+
+    if (flight
+        && lookup->hooks.joinable(lookup->hooks.owner, flight) != NGX_OK)
+    {
+        /* those who wait for it began early enough */
+        ngx_opsauth_lookup_unindex(flight);
+        flight = NULL;
+    }
+
+    if (flight == NULL) {
+        flight = ngx_opsauth_lookup_start(lookup, kind, key, name);
+        if (flight == NULL) {
+            return NGX_BUSY;
+        }
+    }
+
+    waiter->lookup = lookup;
+    ngx_queue_insert_tail(&flight->waiters, &waiter->queue);
+    lookup->nwaiters++;
+
+    return NGX_AGAIN;
+}
+
+
+void
+ngx_opsauth_lookup_cancel(ngx_opsauth_waiter_t *waiter)
+{
+    if (waiter->lookup == NULL) {
+        return;
+    }
+
+    ngx_queue_remove(&waiter->queue);
+    waiter->lookup->nwaiters--;
+    waiter->lookup = NULL;
+}
+
+
+/* keys are uniform: no hash of a hash */
+
+static ngx_queue_t *
+ngx_opsauth_lookup_bucket(ngx_opsauth_lookup_t *lookup, const u_char *key)
+{
+    return &lookup->buckets[(key[0] | (ngx_uint_t) key[1] << 8)
+                            % NGX_OPSAUTH_LOOKUP_BUCKETS];
+}
+
+
+static ngx_opsauth_flight_t *
+ngx_opsauth_lookup_find(ngx_opsauth_lookup_t *lookup, const u_char *key,
+    ngx_uint_t type)
+{
+    ngx_queue_t           *q, *bucket;
+    ngx_opsauth_flight_t  *flight;
+
+    bucket = ngx_opsauth_lookup_bucket(lookup, key);
+
+    for (q = ngx_queue_head(bucket);
+         q != ngx_queue_sentinel(bucket);
+         q = ngx_queue_next(q))
+    {
+        flight = ngx_queue_data(q, ngx_opsauth_flight_t, index);
+
+        if (flight->type == type
+            && ngx_memcmp(flight->key, key, NGX_OPSAUTH_KEY_LEN) == 0)
+        {
+            return flight;
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+ngx_opsauth_lookup_unindex(ngx_opsauth_flight_t *flight)
+{
+    if (flight->indexed) {
+        ngx_queue_remove(&flight->index);
+        flight->indexed = 0;
+    }
+}
+
+
+static ngx_opsauth_flight_t *
+ngx_opsauth_lookup_start(ngx_opsauth_lookup_t *lookup,
+    const ngx_opsauth_lookup_kind_t *kind, const u_char *key, ngx_str_t *name)
+{
+    ngx_opsauth_flight_t  *flight;
+
+    if (name->len > sizeof(flight->name_data)
+        || kind->prefix.len + name->len > NGX_OPSAUTH_LOOKUP_KEY_MAX
+        || kind->nfields == 0 || kind->nfields > NGX_OPSAUTH_VALUES_MAX)
+    {
+        return NULL;
+    }
+
+    flight = ngx_opsauth_lookup_alloc(lookup);
+    if (flight == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(flight->key, key, NGX_OPSAUTH_KEY_LEN);
+    ngx_memcpy(flight->name_data, name->data, name->len);
+
+    flight->type = kind->type;
+    flight->nfields = kind->nfields;
+    flight->name.len = name->len;
+    flight->name.data = flight->name_data;
+    flight->sent_at = 0;
+
+    lookup->hooks.begin(lookup->hooks.owner, flight);
+
+    if (ngx_opsauth_lookup_ask(flight, kind) != NGX_OK) {
+        ngx_opsauth_lookup_free(flight);
+        return NULL;
+    }
+
+    ngx_queue_insert_head(ngx_opsauth_lookup_bucket(lookup, key),
+                          &flight->index);
+    flight->indexed = 1;
+
+    return flight;
+}
+
+
+static ngx_int_t
+ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight,
+    const ngx_opsauth_lookup_kind_t *kind)
+{
+    u_char                       *p, key[NGX_OPSAUTH_LOOKUP_KEY_MAX];
+    ngx_str_t                     words[2 + NGX_OPSAUTH_VALUES_MAX];
+    ngx_opsauth_redis_error_e     error;
+    ngx_opsauth_redis_command_t  *cmd;
+
+    p = ngx_cpymem(key, kind->prefix.data, kind->prefix.len);
+    p = ngx_cpymem(p, flight->name.data, flight->name.len);
+
+    ngx_str_set(&words[0], "HMGET");
+    words[1].data = key;
+    words[1].len = p - key;
+    ngx_memcpy(&words[2], kind->fields, kind->nfields * sizeof(ngx_str_t));
+
+    cmd = &flight->command;
+    cmd->handler = ngx_opsauth_lookup_handler;
+    cmd->data = flight;
+
+    return ngx_opsauth_redis_send(flight->lookup->redis, cmd,
+                                  2 + kind->nfields, words, &error);
+}
+
+
+static ngx_opsauth_flight_t *
+ngx_opsauth_lookup_alloc(ngx_opsauth_lookup_t *lookup)
+{
+    ngx_queue_t           *q;
+    ngx_opsauth_flight_t  *flight;
+
+    if (lookup->nflights >= NGX_OPSAUTH_FLIGHTS_MAX) {
+        return NULL;
+    }
+
+    if (!ngx_queue_empty(&lookup->free)) {
+        q = ngx_queue_head(&lookup->free);
+        ngx_queue_remove(q);
+        flight = ngx_queue_data(q, ngx_opsauth_flight_t, index);
+
+    } else {
+        flight = ngx_calloc(sizeof(ngx_opsauth_flight_t), lookup->log);
+        if (flight == NULL) {
+            return NULL;
+        }
+
+        flight->lookup = lookup;
+    }
+
+    ngx_queue_init(&flight->waiters);
+    lookup->nflights++;
+
+    return flight;
+}
+
+
+static void
+ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight)
+{
+    flight->lookup->nflights--;
+
+    /* the last one used is the one still in the processor's cache */
+    ngx_queue_insert_head(&flight->lookup->free, &flight->index);
+}
+
+
+static void
+ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
+    ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error)
+{
+    size_t                 len;
+    u_char                *data;
+    ngx_str_t              values[NGX_OPSAUTH_VALUES_MAX];
+    ngx_uint_t             n;
+    ngx_queue_t           *q, waiters;
+    ngx_opsauth_flight_t  *flight;
+    ngx_opsauth_lookup_t  *lookup;
+    ngx_opsauth_waiter_t  *waiter;
+    ngx_opsauth_status_e   status, why;
+
+    flight = cmd->data;
+    lookup = flight->lookup;
+
+    flight->sent_at = cmd->sent_at;
+
+    ngx_opsauth_lookup_unindex(flight);
+
+    n = 0;
+    why = (error == NGX_OPSAUTH_REDIS_WRONGTYPE) ? NGX_OPSAUTH_INVALID
+                                                 : NGX_OPSAUTH_UNAVAILABLE;
+
+    if (error == NGX_OPSAUTH_REDIS_OK) {
+        n = ngx_opsauth_lookup_values(flight, reply, values, &why);
+    }
+
+    ngx_queue_init(&waiters);
+
+    if (!ngx_queue_empty(&flight->waiters)) {
+        ngx_queue_add(&waiters, &flight->waiters);
+    }
+
+    data = NULL;
+    len = 0;
+
+    status = lookup->hooks.decode(lookup->hooks.owner, flight, values, n, why,
+                                  &data, &len);
+
+    ngx_opsauth_lookup_free(flight);
+
+    while (!ngx_queue_empty(&waiters)) {
+        q = ngx_queue_head(&waiters);
+
+        waiter = ngx_queue_data(q, ngx_opsauth_waiter_t, queue);
+
+        ngx_opsauth_lookup_cancel(waiter);
+        waiter->handler(waiter, status, data, len);
+    }
+}
+
+
+/* 0: no values, and why */
+
+static ngx_uint_t
+ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
+    ngx_opsauth_reply_t *reply, ngx_str_t *values, ngx_opsauth_status_e *why)
+{
+    ngx_uint_t            i;
+    ngx_opsauth_reply_t  *element;
+
+    if (reply->type != NGX_OPSAUTH_REPLY_ARRAY) {
+        *why = NGX_OPSAUTH_UNAVAILABLE;
+        return 0;
+    }
+
+    *why = NGX_OPSAUTH_INVALID;
+
+    if (reply->n != flight->nfields) {
+        return 0;
+    }
+
+    for (i = 0; i < reply->n; i++) {
+        element = &reply->elements[i];
+
+        if (element->type == NGX_OPSAUTH_REPLY_STRING) {
+            values[i] = element->str;
+
+        } else if (element->type == NGX_OPSAUTH_REPLY_NIL) {
+            ngx_str_null(&values[i]);
+
+        } else {
+            return 0;
+        }
+    }
+
+    *why = ngx_opsauth_redis_is_marked(flight->lookup->redis)
+           ? NGX_OPSAUTH_UNKNOWN : NGX_OPSAUTH_UNAVAILABLE;
+
+    return reply->n;
+}

@@ -1,0 +1,122 @@
+/*
+ * One connection of this worker to one Redis: connect, greeting (AUTH, SELECT,
+ * CLIENT SETNAME, the store's marker), pipelined commands, timeouts with
+ * tombstones, backoff. It lives on nginx's own connections and timers.
+ *
+ * Nothing connects before the first command, so helper processes and idle
+ * workers cost nothing.
+ */
+
+#ifndef NGX_OPSAUTH_REDIS_H
+#define NGX_OPSAUTH_REDIS_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_event_connect.h>
+
+#include "ngx_opsauth_codec.h"
+
+
+/* commands under way or queued on one connection (REDIS section 3) */
+#define NGX_OPSAUTH_REDIS_PENDING_MAX  1024
+
+
+typedef struct ngx_opsauth_redis_s          ngx_opsauth_redis_t;
+typedef struct ngx_opsauth_redis_command_s  ngx_opsauth_redis_command_t;
+
+
+/* what the configuration says; lives as long as the cycle */
+typedef struct {
+    ngx_str_t        name;              /* of the store, for logs */
+    ngx_str_t        url;               /* as written, for logs */
+    ngx_addr_t      *addrs;             /* resolved when the config was read */
+    ngx_uint_t       naddrs;
+    ngx_str_t        host;              /* set if it is a name, not a literal */
+    in_port_t        port;
+    ngx_resolver_t  *resolver;          /* NULL: addrs are all there is */
+    ngx_msec_t       resolver_timeout;
+    ngx_uint_t       db;
+    ngx_str_t        user;              /* empty: password alone, if any */
+    ngx_str_t        password_file;     /* empty: no AUTH; re-read at each
+                                           connect, so that it can rotate */
+    ngx_str_t        password;          /* as it was when the configuration
+                                           was read: for a worker that may not
+                                           read the file (it is root's) */
+    ngx_str_t        client_name;       /* "opsauth-<store>"; the worker's
+                                           number is appended */
+    ngx_str_t        marker;            /* key "<prefix>meta" */
+    ngx_msec_t       connect_timeout;
+    ngx_msec_t       timeout;           /* of one command */
+} ngx_opsauth_redis_conf_t;
+
+
+/* why a command has no reply, and what kind of error reply it got:
+   the table of REDIS section 5 */
+typedef enum {
+    NGX_OPSAUTH_REDIS_OK = 0,
+    NGX_OPSAUTH_REDIS_DOWN,             /* in backoff, or connecting failed */
+    NGX_OPSAUTH_REDIS_CLOSED,           /* closed while the command was out */
+    NGX_OPSAUTH_REDIS_TIMEOUT,
+    NGX_OPSAUTH_REDIS_FULL,             /* too many commands pending */
+    NGX_OPSAUTH_REDIS_BUSY,             /* -LOADING -BUSY -TRYAGAIN
+                                           -MASTERDOWN -CLUSTERDOWN */
+    NGX_OPSAUTH_REDIS_DENIED,           /* -NOAUTH -WRONGPASS -NOPERM */
+    NGX_OPSAUTH_REDIS_WRONGTYPE,        /* this key's own trouble */
+    NGX_OPSAUTH_REDIS_MOVED,            /* -MOVED -ASK: it is a cluster */
+    NGX_OPSAUTH_REDIS_ERROR             /* any other error reply */
+} ngx_opsauth_redis_error_e;
+
+
+/*
+ * Called once for each command that was accepted. reply is NULL unless error
+ * is OK, and valid only during the call. Called from the connection's events:
+ * it may issue commands, and must not run a request.
+ */
+typedef void (*ngx_opsauth_redis_handler_pt)(ngx_opsauth_redis_command_t *cmd,
+    ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
+
+/* owned by the caller from before send() until its handler was called */
+struct ngx_opsauth_redis_command_s {
+    ngx_queue_t                    queue;       /* the connection's */
+    ngx_opsauth_redis_handler_pt   handler;
+    void                          *data;        /* the caller's */
+    ngx_msec_t                     sent_at;     /* CLOCK_MONOTONIC, ms, read
+                                                   fresh before the write */
+    ngx_msec_t                     deadline;
+    unsigned                       retried:1;
+    unsigned                       done:1;      /* handler was called */
+    /* what follows is the connection's own */
+    ngx_opsauth_redis_error_e      error;
+};
+
+
+/* one per worker and store, in malloc'ed memory of its own; NULL: no memory */
+ngx_opsauth_redis_t *ngx_opsauth_redis_create(ngx_opsauth_redis_conf_t *conf,
+    ngx_log_t *log);
+
+/* closes at once; every pending command's handler is called with CLOSED */
+void ngx_opsauth_redis_destroy(ngx_opsauth_redis_t *redis);
+
+/*
+ * Queues one idempotent read; all of one event-loop turn leave in one write.
+ * Never calls the handler before it returns.
+ * NGX_OK        accepted: the handler will be called
+ * NGX_DECLINED  not accepted, *error says why (DOWN, FULL); the handler will
+ *               not be called
+ */
+ngx_int_t ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd, ngx_uint_t n, const ngx_str_t *words,
+    ngx_opsauth_redis_error_e *error);
+
+/* the store's marker stood there when this connection last looked */
+ngx_uint_t ngx_opsauth_redis_is_marked(ngx_opsauth_redis_t *redis);
+
+/* one table for all error replies; reply->type is ERROR */
+ngx_opsauth_redis_error_e ngx_opsauth_redis_classify(
+    ngx_opsauth_reply_t *reply);
+
+const char *ngx_opsauth_redis_error_name(ngx_opsauth_redis_error_e error);
+
+
+#endif /* NGX_OPSAUTH_REDIS_H */

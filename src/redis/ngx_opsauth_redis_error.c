@@ -1,0 +1,159 @@
+/*
+ * The one table of Redis' error replies (REDIS section 5): what a reply means
+ * for the command, and what it means for the connection.
+ *
+ * Only the first word of a reply is ever logged: the text behind it may quote
+ * the command's arguments, and those are digests or a password.
+ */
+
+#include "ngx_opsauth_redis_conn.h"
+
+
+#define ngx_opsauth_redis_entry(text, error, fatal, remedy)                   \
+    { ngx_string(text), NGX_OPSAUTH_REDIS_##error, fatal, remedy }
+
+
+static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
+
+    /* it is there and can't answer now: the command fails, nothing else */
+
+    ngx_opsauth_redis_entry("LOADING", BUSY, 0, NULL),
+    ngx_opsauth_redis_entry("BUSY", BUSY, 0, NULL),
+    ngx_opsauth_redis_entry("TRYAGAIN", BUSY, 0, NULL),
+    ngx_opsauth_redis_entry("MASTERDOWN", BUSY, 0, NULL),
+    ngx_opsauth_redis_entry("CLUSTERDOWN", BUSY, 0, NULL),
+
+    /* said instead of the first reply, before the server closes */
+
+    ngx_opsauth_redis_entry("ERR max number of clients", BUSY, 1,
+        "it has reached its maxclients"),
+
+    /* somebody has to change something */
+
+    ngx_opsauth_redis_entry("NOAUTH", DENIED, 1,
+        "it asks for a password: set redis_password_file"),
+    ngx_opsauth_redis_entry("WRONGPASS", DENIED, 1,
+        "check redis_user and the contents of redis_password_file"),
+    ngx_opsauth_redis_entry("DENIED", DENIED, 1,
+        "it is in protected mode"),
+    ngx_opsauth_redis_entry("NOPERM", DENIED, 0,
+        "the ACL of its user must allow HMGET on the store's keys"),
+
+    ngx_opsauth_redis_entry("WRONGTYPE", WRONGTYPE, 0, NULL),
+
+    ngx_opsauth_redis_entry("MOVED", MOVED, 0,
+        "this is a cluster, and the store is configured for one server"),
+    ngx_opsauth_redis_entry("ASK", MOVED, 0,
+        "this is a cluster, and the store is configured for one server")
+};
+
+
+static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_other =
+    ngx_opsauth_redis_entry("", ERROR, 0, NULL);
+
+
+const ngx_opsauth_redis_entry_t *
+ngx_opsauth_redis_error_entry(ngx_opsauth_reply_t *reply)
+{
+    ngx_str_t                         text;
+    ngx_uint_t                        i;
+    const ngx_opsauth_redis_entry_t  *entry;
+
+    text = reply->str;
+
+    for (i = 0;
+         i < sizeof(ngx_opsauth_redis_entries)
+             / sizeof(ngx_opsauth_redis_entries[0]);
+         i++)
+    {
+        entry = &ngx_opsauth_redis_entries[i];
+
+        if (text.len < entry->text.len
+            || ngx_memcmp(text.data, entry->text.data, entry->text.len) != 0)
+        {
+            continue;
+        }
+
+        if (text.len == entry->text.len || text.data[entry->text.len] == ' ') {
+            return entry;
+        }
+    }
+
+    return &ngx_opsauth_redis_other;
+}
+
+
+ngx_opsauth_redis_error_e
+ngx_opsauth_redis_classify(ngx_opsauth_reply_t *reply)
+{
+    return ngx_opsauth_redis_error_entry(reply)->error;
+}
+
+
+ngx_str_t
+ngx_opsauth_redis_error_word(ngx_opsauth_reply_t *reply)
+{
+    u_char     c;
+    size_t     i;
+    ngx_str_t  word;
+
+    word = reply->str;
+
+    for (i = 0; i < word.len && i < 32; i++) {
+        c = word.data[i];
+
+        if (!((c >= 'A' && c <= 'Z') || c == '_')) {
+            break;
+        }
+    }
+
+    /* what is no such word is not Redis', and not for the log */
+
+    word.len = (i == word.len || word.data[i] == ' ') ? i : 0;
+
+    if (word.len == 0) {
+        ngx_str_set(&word, "ERR");
+    }
+
+    return word;
+}
+
+
+const char *
+ngx_opsauth_redis_error_name(ngx_opsauth_redis_error_e error)
+{
+    switch (error) {
+
+    case NGX_OPSAUTH_REDIS_OK:
+        return "ok";
+
+    case NGX_OPSAUTH_REDIS_DOWN:
+        return "down";
+
+    case NGX_OPSAUTH_REDIS_CLOSED:
+        return "closed";
+
+    case NGX_OPSAUTH_REDIS_TIMEOUT:
+        return "timeout";
+
+    case NGX_OPSAUTH_REDIS_FULL:
+        return "full";
+
+    case NGX_OPSAUTH_REDIS_BUSY:
+        return "busy";
+
+    case NGX_OPSAUTH_REDIS_DENIED:
+        return "denied";
+
+    case NGX_OPSAUTH_REDIS_WRONGTYPE:
+        return "wrongtype";
+
+    case NGX_OPSAUTH_REDIS_MOVED:
+        return "moved";
+
+    case NGX_OPSAUTH_REDIS_ERROR:
+        return "error";
+    }
+
+    return "unknown";
+}

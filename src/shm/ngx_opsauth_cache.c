@@ -1,0 +1,394 @@
+/*
+ * The zone of the L1 cache, its lock, and the rule of validity; contract in
+ * the header. Called by src/http, in every worker.
+ *
+ * One block takes the whole slab pool when the zone is new, and nothing is
+ * allocated from it later: the zone's header, then the slot table. So the zone
+ * can't fragment, and what a killed worker leaves behind is at most one set
+ * that the table recognises.
+ *
+ * shpool->mutex is the only lock (nginx releases no other one for a dead
+ * worker). It is held for one operation of the table, never while something is
+ * logged, allocated or waited for. A hit takes none.
+ */
+
+#include "ngx_opsauth_cache.h"
+
+
+#define NGX_OPSAUTH_CACHE_MAGIC    0x31656863616e6f7aULL
+#define NGX_OPSAUTH_CACHE_VERSION  1
+
+/* as nginx asks of its own zones */
+#define NGX_OPSAUTH_CACHE_PAGES    8
+
+
+struct ngx_opsauth_cache_zone_s {
+    uint64_t        magic;
+    uint64_t        version;
+    uint64_t        size;               /* of the table's block */
+    uint64_t        pad[5];
+
+    /* a line of its own, read by every hit and written by the feed: room for
+       covered_from and covered_to */
+    uint64_t        coverage[8];
+
+    /* written under the lock */
+    uint64_t        fills;
+    uint64_t        refused;
+    uint64_t        invalidations;
+    uint64_t        flushes;
+    uint64_t        tail[4];
+};
+
+
+static ngx_int_t ngx_opsauth_cache_init_zone(ngx_shm_zone_t *shm_zone,
+    void *data);
+static ngx_int_t ngx_opsauth_cache_adopt(ngx_opsauth_cache_t *cache);
+static ngx_int_t ngx_opsauth_cache_create(ngx_opsauth_cache_t *cache,
+    ngx_uint_t dirty);
+static ngx_opsauth_cache_e ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
+    const ngx_opsauth_entry_t *entry, ngx_msec_t now);
+static void ngx_opsauth_cache_count(uint64_t *counter);
+
+
+size_t
+ngx_opsauth_cache_size_min(void)
+{
+    return NGX_OPSAUTH_CACHE_PAGES * ngx_pagesize;
+}
+
+
+ngx_int_t
+ngx_opsauth_cache_add(ngx_conf_t *cf, ngx_opsauth_cache_t *cache,
+    ngx_str_t *name, size_t size, void *tag)
+{
+    ngx_shm_zone_t  *shm_zone;
+
+    shm_zone = ngx_shared_memory_add(cf, name, size, tag);
+    if (shm_zone == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (shm_zone->data) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "opsauth: cache zone \"%V\" is used twice", name);
+        return NGX_ERROR;
+    }
+
+    shm_zone->init = ngx_opsauth_cache_init_zone;
+    shm_zone->data = cache;
+
+    cache->shm_zone = shm_zone;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_opsauth_cache_init_zone(ngx_shm_zone_t *shm_zone, void *data)
+{
+    ngx_uint_t            dirty;
+    ngx_slab_pool_t      *shpool;
+    ngx_opsauth_cache_t  *cache;
+
+    cache = shm_zone->data;
+    shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
+
+    cache->shm_zone = shm_zone;
+    cache->shpool = shpool;
+
+    dirty = 0;
+
+    /* of the cycle before, or of another process where zones have names */
+
+    if (data || shm_zone->shm.exists) {
+
+        if (ngx_opsauth_cache_adopt(cache) == NGX_OK) {
+            return NGX_OK;
+        }
+
+        ngx_log_error(NGX_LOG_NOTICE, shm_zone->shm.log, 0,
+                      "opsauth: cache zone \"%V\" has another layout, "
+                      "its records are dropped", &shm_zone->shm.name);
+
+        ngx_slab_init(shpool);
+        dirty = 1;
+    }
+
+    if (ngx_opsauth_cache_create(cache, dirty) != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
+                      "opsauth: cache zone \"%V\" is too small: "
+                      "%uz bytes, at least %uz are needed",
+                      &shm_zone->shm.name, shm_zone->shm.size,
+                      ngx_opsauth_cache_size_min());
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_opsauth_cache_adopt(ngx_opsauth_cache_t *cache)
+{
+    u_char                    *p;
+    size_t                     room;
+    ngx_slab_pool_t           *shpool;
+    ngx_opsauth_cache_zone_t  *zone;
+
+    shpool = cache->shpool;
+    p = shpool->data;
+
+    if (p == NULL || p < shpool->start || p >= shpool->end
+        || (uintptr_t) p % sizeof(uint64_t))
+    {
+        return NGX_DECLINED;
+    }
+
+    room = shpool->end - p;
+
+    if (room < sizeof(ngx_opsauth_cache_zone_t)) {
+        return NGX_DECLINED;
+    }
+
+    room -= sizeof(ngx_opsauth_cache_zone_t);
+    zone = (ngx_opsauth_cache_zone_t *) p;
+
+    if (zone->magic != NGX_OPSAUTH_CACHE_MAGIC
+        || zone->version != NGX_OPSAUTH_CACHE_VERSION
+        || zone->size > room)
+    {
+        return NGX_DECLINED;
+    }
+
+    cache->table = ngx_opsauth_table_attach(zone + 1, (size_t) zone->size);
+    if (cache->table == NULL) {
+        return NGX_DECLINED;
+    }
+
+    cache->zone = zone;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_opsauth_cache_create(ngx_opsauth_cache_t *cache, ngx_uint_t dirty)
+{
+    u_char                    *p;
+    size_t                     size;
+    ngx_uint_t                 pages;
+    ngx_slab_pool_t           *shpool;
+    ngx_opsauth_cache_zone_t  *zone;
+
+    shpool = cache->shpool;
+
+    shpool->data = NULL;
+    shpool->log_nomem = 0;
+
+    /* a fresh pool's pages are one run; nobody else has the zone yet */
+
+    for (pages = shpool->pfree; pages; pages--) {
+
+        size = (size_t) pages << ngx_pagesize_shift;
+
+        if (size < sizeof(ngx_opsauth_cache_zone_t)
+                   + ngx_opsauth_table_size_min())
+        {
+            break;
+        }
+
+        p = ngx_slab_alloc_locked(shpool, size);
+
+        if (p == NULL) {
+            continue;
+        }
+
+        if (dirty) {
+            ngx_memzero(p, size);
+        }
+
+        zone = (ngx_opsauth_cache_zone_t *) p;
+        ngx_memzero(zone, sizeof(ngx_opsauth_cache_zone_t));
+
+        size -= sizeof(ngx_opsauth_cache_zone_t);
+
+        cache->table = ngx_opsauth_table_init(zone + 1, size);
+        if (cache->table == NULL) {
+            break;
+        }
+
+        zone->size = size;
+        zone->version = NGX_OPSAUTH_CACHE_VERSION;
+        zone->magic = NGX_OPSAUTH_CACHE_MAGIC;
+
+        cache->zone = zone;
+        shpool->data = zone;
+
+        return NGX_OK;
+    }
+
+    return NGX_ERROR;
+}
+
+
+ngx_opsauth_cache_e
+ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache, const u_char *key,
+    ngx_msec_t now, ngx_opsauth_entry_t *entry)
+{
+    if (ngx_opsauth_table_get(cache->table, key, entry) != NGX_OK) {
+        return NGX_OPSAUTH_CACHE_MISS;
+    }
+
+    return ngx_opsauth_cache_trust(cache, entry, now);
+}
+
+
+/*
+ * The rule without a feed: nobody tells that a record changed, so a copy
+ * counts as the record for one lease from the moment its read was sent. What
+ * was found absent may stay so for cache_negative: that refuses a new
+ * credential a little longer, it never lets one pass. An entry that was
+ * invalidated or flushed doesn't come here, the table has lost it.
+ *
+ * The rule of coverage (DESIGN section 7) replaces this function.
+ */
+
+static ngx_opsauth_cache_e
+ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
+    const ngx_opsauth_entry_t *entry, ngx_msec_t now)
+{
+    ngx_msec_t      age, bound;
+    ngx_msec_int_t  diff;
+
+    diff = (ngx_msec_int_t) (now - entry->fetched_at);
+
+    /* the worker that filled it had a fresher clock than ours */
+    age = (diff < 0) ? 0 : (ngx_msec_t) diff;
+
+    if (entry->type == NGX_OPSAUTH_CACHE_UNKNOWN) {
+        return (age <= cache->negative) ? NGX_OPSAUTH_CACHE_FRESH
+                                        : NGX_OPSAUTH_CACHE_MISS;
+    }
+
+    bound = ngx_min(cache->lease, cache->valid);
+
+    if (age <= bound) {
+        return NGX_OPSAUTH_CACHE_FRESH;
+    }
+
+    if (cache->stale && age - bound <= cache->stale) {
+        return NGX_OPSAUTH_CACHE_STALE;
+    }
+
+    return NGX_OPSAUTH_CACHE_MISS;
+}
+
+
+void
+ngx_opsauth_cache_begin(ngx_opsauth_cache_t *cache, const u_char *key,
+    ngx_opsauth_cache_ticket_t *ticket)
+{
+    ticket->set = ngx_opsauth_table_count(cache->table, key);
+    ticket->zone = ngx_opsauth_table_epoch(cache->table);
+}
+
+
+ngx_int_t
+ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache, const u_char *key,
+    const ngx_opsauth_cache_ticket_t *ticket)
+{
+    if (ticket->set != ngx_opsauth_table_count(cache->table, key)
+        || ticket->zone != ngx_opsauth_table_epoch(cache->table))
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
+    const ngx_opsauth_cache_ticket_t *ticket, ngx_msec_t fetched_at,
+    ngx_uint_t type, const u_char *data, size_t len)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  negative;
+
+    negative = (type == NGX_OPSAUTH_CACHE_UNKNOWN);
+
+    if (negative) {
+        data = NULL;
+        len = 0;
+    }
+
+    ngx_shmtx_lock(&cache->shpool->mutex);
+
+    /* under the lock, so that no invalidation comes between check and put */
+
+    rc = ngx_opsauth_cache_check(cache, key, ticket);
+
+    if (rc == NGX_OK) {
+        rc = ngx_opsauth_table_put(cache->table, key, fetched_at, type,
+                                   negative, data, len);
+    }
+
+    ngx_opsauth_cache_count((rc == NGX_OK) ? &cache->zone->fills
+                                           : &cache->zone->refused);
+
+    ngx_shmtx_unlock(&cache->shpool->mutex);
+
+    return rc;
+}
+
+
+void
+ngx_opsauth_cache_invalidate(ngx_opsauth_cache_t *cache, const u_char *key)
+{
+    ngx_shmtx_lock(&cache->shpool->mutex);
+
+    ngx_opsauth_table_remove(cache->table, key);
+    ngx_opsauth_cache_count(&cache->zone->invalidations);
+
+    ngx_shmtx_unlock(&cache->shpool->mutex);
+}
+
+
+void
+ngx_opsauth_cache_invalidate_all(ngx_opsauth_cache_t *cache)
+{
+    ngx_shmtx_lock(&cache->shpool->mutex);
+
+    ngx_opsauth_table_flush(cache->table);
+    ngx_opsauth_cache_count(&cache->zone->flushes);
+
+    ngx_shmtx_unlock(&cache->shpool->mutex);
+}
+
+
+void
+ngx_opsauth_cache_stats(ngx_opsauth_cache_t *cache,
+    ngx_opsauth_cache_stats_t *stats)
+{
+    ngx_opsauth_cache_zone_t  *zone;
+
+    zone = cache->zone;
+
+    ngx_opsauth_table_stats(cache->table, &stats->table);
+
+    stats->fills = __atomic_load_n(&zone->fills, __ATOMIC_RELAXED);
+    stats->refused = __atomic_load_n(&zone->refused, __ATOMIC_RELAXED);
+    stats->invalidations = __atomic_load_n(&zone->invalidations,
+                                           __ATOMIC_RELAXED);
+    stats->flushes = __atomic_load_n(&zone->flushes, __ATOMIC_RELAXED);
+}
+
+
+/* under the lock; who reads the counter takes none */
+
+static void
+ngx_opsauth_cache_count(uint64_t *counter)
+{
+    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}

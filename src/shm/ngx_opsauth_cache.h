@@ -1,0 +1,104 @@
+/*
+ * The L1 cache of records in a shared zone: the slot table, its one lock, and
+ * the rule that says which copy may still be used (DESIGN section 7).
+ *
+ * Without the invalidation feed, a copy is fresh for one lease (or cache_valid,
+ * whichever is shorter) from the moment its read was sent, and no longer: that
+ * alone keeps the bound on how long a revoked credential can pass.
+ */
+
+#ifndef NGX_OPSAUTH_CACHE_H
+#define NGX_OPSAUTH_CACHE_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_opsauth_table.h"
+
+
+/* type of an entry that says: there is no such record */
+#define NGX_OPSAUTH_CACHE_UNKNOWN  255
+
+
+typedef struct ngx_opsauth_cache_zone_s  ngx_opsauth_cache_zone_t;
+
+typedef struct {
+    ngx_opsauth_table_t       *table;
+    ngx_opsauth_cache_zone_t  *zone;        /* counters and coverage, in shm */
+    ngx_slab_pool_t           *shpool;
+    ngx_shm_zone_t            *shm_zone;
+
+    /* of the configuration; ms */
+    ngx_msec_t                 lease;
+    ngx_msec_t                 valid;
+    ngx_msec_t                 negative;
+    ngx_msec_t                 stale;       /* 0 = never */
+} ngx_opsauth_cache_t;
+
+
+/* how far a copy may be trusted now */
+typedef enum {
+    NGX_OPSAUTH_CACHE_MISS = 0,     /* none, or good for nothing */
+    NGX_OPSAUTH_CACHE_STALE,        /* only where Redis can't be asked */
+    NGX_OPSAUTH_CACHE_FRESH
+} ngx_opsauth_cache_e;
+
+
+/* what a read notes before it is sent; a fill is refused when it changed */
+typedef struct {
+    uint32_t    set;
+    uint32_t    zone;
+} ngx_opsauth_cache_ticket_t;
+
+
+typedef struct {
+    ngx_opsauth_table_stats_t  table;
+    uint64_t                   fills;
+    uint64_t                   refused;         /* fills: something changed */
+    uint64_t                   invalidations;
+    uint64_t                   flushes;
+} ngx_opsauth_cache_stats_t;
+
+
+/* bytes of the smallest zone; less is a configuration error */
+size_t ngx_opsauth_cache_size_min(void);
+
+/*
+ * Adds the zone to the cycle; cache is filled when the zone is initialised,
+ * before workers start. name must tell apart what may not share records (the
+ * store, its Redis and its prefix); tag is the module. A reload with the same
+ * name and size keeps the records. NGX_ERROR was logged.
+ */
+ngx_int_t ngx_opsauth_cache_add(ngx_conf_t *cf, ngx_opsauth_cache_t *cache,
+    ngx_str_t *name, size_t size, void *tag);
+
+/* no lock, no system call; now is the event loop's (ngx_current_msec) */
+ngx_opsauth_cache_e ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache,
+    const u_char *key, ngx_msec_t now, ngx_opsauth_entry_t *entry);
+
+/* before a read is sent */
+void ngx_opsauth_cache_begin(ngx_opsauth_cache_t *cache, const u_char *key,
+    ngx_opsauth_cache_ticket_t *ticket);
+
+/* NGX_OK: nothing was invalidated since; NGX_DECLINED otherwise */
+ngx_int_t ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache,
+    const u_char *key, const ngx_opsauth_cache_ticket_t *ticket);
+
+/* fetched_at: when the read was sent. type NGX_OPSAUTH_CACHE_UNKNOWN takes
+   data NULL. NGX_DECLINED: refused, the record may only answer its own
+   request */
+ngx_int_t ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache,
+    const u_char *key, const ngx_opsauth_cache_ticket_t *ticket,
+    ngx_msec_t fetched_at, ngx_uint_t type, const u_char *data, size_t len);
+
+/* one record changed; everything may have changed */
+void ngx_opsauth_cache_invalidate(ngx_opsauth_cache_t *cache,
+    const u_char *key);
+void ngx_opsauth_cache_invalidate_all(ngx_opsauth_cache_t *cache);
+
+/* walks the zone: for the status page, not for requests */
+void ngx_opsauth_cache_stats(ngx_opsauth_cache_t *cache,
+    ngx_opsauth_cache_stats_t *stats);
+
+
+#endif /* NGX_OPSAUTH_CACHE_H */

@@ -1,0 +1,654 @@
+/*
+ * One set of the slot table; layout and invariants in the header. Called by
+ * ngx_opsauth_table.c only.
+ *
+ * A reader finds an entry by its tag and full key, copies it out, and takes it
+ * only if the sequence word is even and the same before and after. A writer
+ * makes the sequence odd, works, makes it even again; it keeps the entries
+ * packed by moving them, which costs a fraction of a microsecond and leaves no
+ * fragmentation to care about.
+ */
+
+#include "ngx_opsauth_set.h"
+
+
+/* a writer that lives is through in less than a microsecond */
+#define NGX_OPSAUTH_TRIES          16
+
+#define NGX_OPSAUTH_BYTES(b)       (0x0101010101010101ULL * (b))
+
+/* the slots below n; n is less than 64 */
+#define ngx_opsauth_below(n)       (((uint64_t) 1 << (n)) - 1)
+
+#define ngx_opsauth_bit(n)         ((uint64_t) 1 << (n))
+
+#define ngx_opsauth_slots(len)                                                \
+    ((sizeof(ngx_opsauth_head_t) + (len) + NGX_OPSAUTH_SLOT_SIZE - 1)         \
+     / NGX_OPSAUTH_SLOT_SIZE)
+
+
+/* the block is written as structures and bytes, and read as words */
+typedef uint64_t __attribute__((__may_alias__))  ngx_opsauth_word_t;
+
+
+/* the build fails where the layout isn't the intended one */
+typedef u_char  ngx_opsauth_set_layout_t
+    [sizeof(ngx_opsauth_set_t)
+        == NGX_OPSAUTH_SLOT_FIRST * NGX_OPSAUTH_SLOT_SIZE
+     && sizeof(ngx_opsauth_head_t) == 48
+     && NGX_OPSAUTH_SET_SLOTS * NGX_OPSAUTH_SLOT_SIZE == NGX_OPSAUTH_SET_SIZE
+     && NGX_OPSAUTH_SET_SIZE - sizeof(ngx_opsauth_set_t)
+        >= sizeof(ngx_opsauth_head_t) + NGX_OPSAUTH_TABLE_DATA_MAX
+     && sizeof(ngx_opsauth_head_t) + NGX_OPSAUTH_TABLE_NEGATIVE_MAX
+        <= NGX_OPSAUTH_SLOT_SIZE
+     ? 1 : -1];
+
+
+static u_char *ngx_opsauth_set_slot(ngx_opsauth_set_t *set, ngx_uint_t slot);
+static ngx_uint_t ngx_opsauth_set_tag(const u_char *key);
+static uint64_t ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag);
+static ngx_uint_t ngx_opsauth_set_find(ngx_opsauth_set_t *set,
+    const u_char *key);
+static ngx_int_t ngx_opsauth_set_copy(ngx_opsauth_set_t *set, ngx_uint_t slot,
+    ngx_opsauth_entry_t *entry);
+static ngx_uint_t ngx_opsauth_map_extent(ngx_opsauth_map_t *map,
+    ngx_uint_t slot);
+static void ngx_opsauth_set_delete(ngx_opsauth_set_t *set,
+    ngx_opsauth_map_t *map, ngx_uint_t slot);
+static void ngx_opsauth_set_insert(ngx_opsauth_set_t *set,
+    ngx_opsauth_map_t *map, ngx_uint_t slot, ngx_uint_t n, ngx_uint_t tag);
+static void ngx_opsauth_set_write(ngx_opsauth_set_t *set, ngx_uint_t slot,
+    ngx_uint_t n, const u_char *key, ngx_msec_t fetched_at, ngx_uint_t type,
+    const u_char *data, size_t len);
+static void ngx_opsauth_set_room(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map, ngx_uint_t n,
+    ngx_uint_t negative);
+static void ngx_opsauth_set_evict(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map,
+    ngx_uint_t slot);
+static void ngx_opsauth_set_count(uint64_t *counter);
+
+
+ngx_int_t
+ngx_opsauth_set_get(ngx_opsauth_set_t *set, const uint32_t *epoch,
+    const u_char *key, ngx_opsauth_entry_t *entry)
+{
+    uint32_t    seq, filled;
+    uint64_t    bit;
+    ngx_int_t   rc;
+    ngx_uint_t  slot, tries;
+
+    for (tries = 0; tries < NGX_OPSAUTH_TRIES; tries++) {
+
+        seq = __atomic_load_n(&set->seq, __ATOMIC_ACQUIRE);
+
+        if (seq & 1) {
+            ngx_cpu_pause();
+            continue;
+        }
+
+        rc = NGX_DECLINED;
+
+        slot = ngx_opsauth_set_find(set, key);
+        if (slot) {
+            rc = ngx_opsauth_set_copy(set, slot, entry);
+        }
+
+        filled = __atomic_load_n(&set->epoch, __ATOMIC_RELAXED);
+
+        /* what was read above was read before the sequence is read again */
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+
+        if (__atomic_load_n(&set->seq, __ATOMIC_RELAXED) != seq) {
+            continue;
+        }
+
+        if (rc != NGX_OK
+            || filled != __atomic_load_n(epoch, __ATOMIC_RELAXED))
+        {
+            return NGX_DECLINED;
+        }
+
+        /*
+         * Only where it changes something, so that a hot set's line stays
+         * shared between CPUs. The entry may have moved since: a mark that
+         * hits another one gives that a second chance, no more.
+         */
+
+        bit = ngx_opsauth_bit(slot);
+
+        if ((__atomic_load_n(&set->marks, __ATOMIC_RELAXED) & bit) == 0) {
+            (void) __atomic_fetch_or(&set->marks, bit, __ATOMIC_RELAXED);
+        }
+
+        return NGX_OK;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * Makes the set's sequence odd. An odd one means that a writer died in it, and
+ * then nothing there is trusted, nor any fill that was under way, this one
+ * included: the dead one may have been about to remove what it brings.
+ * NGX_DECLINED says so; the set is open and empty then as well.
+ */
+
+ngx_int_t
+ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
+    ngx_opsauth_set_counters_t *counters)
+{
+    ngx_int_t  rc;
+
+    rc = NGX_OK;
+
+    if (set->seq & 1) {
+        rc = NGX_DECLINED;
+
+        __atomic_store_n(&set->count, set->count + 1, __ATOMIC_RELEASE);
+
+        if (set->epoch == epoch) {
+            ngx_opsauth_set_count(&counters->torn);
+        }
+
+    } else {
+        __atomic_store_n(&set->seq, set->seq + 1, __ATOMIC_RELAXED);
+
+        /* no write below is seen before the odd sequence */
+        __atomic_thread_fence(__ATOMIC_RELEASE);
+
+        if (set->epoch == epoch) {
+            return NGX_OK;
+        }
+    }
+
+    set->hand = NGX_OPSAUTH_SLOT_FIRST;
+    set->negatives = 0;
+    __atomic_store_n(&set->marks, 0, __ATOMIC_RELAXED);
+
+    ngx_memzero(set->tags, NGX_OPSAUTH_SET_SLOTS);
+    ngx_memzero(ngx_opsauth_set_slot(set, NGX_OPSAUTH_SLOT_FIRST),
+                NGX_OPSAUTH_SET_SIZE - sizeof(ngx_opsauth_set_t));
+
+    __atomic_store_n(&set->epoch, epoch, __ATOMIC_RELAXED);
+
+    return rc;
+}
+
+
+void
+ngx_opsauth_set_close(ngx_opsauth_set_t *set)
+{
+    __atomic_store_n(&set->seq, set->seq + 1, __ATOMIC_RELEASE);
+}
+
+
+/* replaces in place where the size allows, else by deleting and inserting */
+
+ngx_int_t
+ngx_opsauth_set_put(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters, const u_char *key,
+    ngx_msec_t fetched_at, ngx_uint_t type, ngx_uint_t negative,
+    const u_char *data, size_t len)
+{
+    uint64_t             bit, mark;
+    ngx_uint_t           n, slot;
+    ngx_msec_t           stands;
+    ngx_opsauth_map_t    map;
+    ngx_opsauth_head_t  *head;
+
+    ngx_opsauth_set_map(set, &map);
+
+    n = ngx_opsauth_slots(len);
+    mark = 0;
+
+    slot = ngx_opsauth_set_find(set, key);
+
+    if (slot) {
+        head = (ngx_opsauth_head_t *) ngx_opsauth_set_slot(set, slot);
+        stands = (ngx_msec_t) head->fetched_at;
+
+        if ((ngx_msec_int_t) (fetched_at - stands) < 0) {
+            return NGX_DECLINED;
+        }
+
+        bit = ngx_opsauth_bit(slot);
+
+        if (ngx_opsauth_map_extent(&map, slot) == n
+            && !negative == !(set->negatives & bit))
+        {
+            ngx_opsauth_set_write(set, slot, n, key, fetched_at, type, data,
+                                  len);
+            return NGX_OK;
+        }
+
+        /* a hot entry stays one when its size changes */
+        mark = set->marks & bit;
+
+        ngx_opsauth_set_delete(set, &map, slot);
+    }
+
+    ngx_opsauth_set_room(set, counters, &map, n, negative);
+
+    /*
+     * At the hand, which goes past it: so the new entry is the last that the
+     * hand looks at. It starts without a mark: only a second use earns it a
+     * second chance, and a flood of entries used once evicts itself.
+     */
+
+    slot = set->hand;
+
+    ngx_opsauth_set_insert(set, &map, slot, n, ngx_opsauth_set_tag(key));
+
+    bit = ngx_opsauth_bit(slot);
+
+    if (mark) {
+        (void) __atomic_fetch_or(&set->marks, bit, __ATOMIC_RELAXED);
+    }
+
+    if (negative) {
+        set->negatives |= bit;
+    }
+
+    ngx_opsauth_set_write(set, slot, n, key, fetched_at, type, data, len);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_opsauth_set_remove(ngx_opsauth_set_t *set, const u_char *key)
+{
+    ngx_uint_t         slot;
+    ngx_opsauth_map_t  map;
+
+    __atomic_store_n(&set->count, set->count + 1, __ATOMIC_RELEASE);
+
+    /* there is one, but damage must not leave another behind */
+
+    while ((slot = ngx_opsauth_set_find(set, key)) != 0) {
+        ngx_opsauth_set_map(set, &map);
+        ngx_opsauth_set_delete(set, &map, slot);
+    }
+}
+
+
+/* whatever stands in the tags, the result covers all that isn't free, in
+   extents of at least one slot */
+
+void
+ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map)
+{
+    uint64_t  mask;
+
+    mask = ~ngx_opsauth_set_match(set, NGX_OPSAUTH_TAG_FREE)
+           & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
+
+    if (mask == 0) {
+        map->used = NGX_OPSAUTH_SLOT_FIRST;
+        map->starts = 0;
+        return;
+    }
+
+    map->used = 64 - __builtin_clzll(mask);
+
+    /* everything up to there, except continuations */
+    mask = (~(uint64_t) 0 >> (64 - map->used))
+           & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
+
+    map->starts = (mask & ~ngx_opsauth_set_match(set, NGX_OPSAUTH_TAG_NEXT))
+                  | ngx_opsauth_bit(NGX_OPSAUTH_SLOT_FIRST);
+}
+
+
+static ngx_inline u_char *
+ngx_opsauth_set_slot(ngx_opsauth_set_t *set, ngx_uint_t slot)
+{
+    return (u_char *) set + slot * NGX_OPSAUTH_SLOT_SIZE;
+}
+
+
+/* of a byte that isn't used for addressing */
+
+static ngx_inline ngx_uint_t
+ngx_opsauth_set_tag(const u_char *key)
+{
+    return (key[8] < NGX_OPSAUTH_TAG_START) ? key[8] + NGX_OPSAUTH_TAG_START
+                                            : key[8];
+}
+
+
+/* the slots with this tag, as bits; those under the header left out */
+
+static ngx_inline uint64_t
+ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag)
+{
+    uint64_t             w, mask;
+    ngx_uint_t           i;
+    ngx_opsauth_word_t  *tags;
+
+    tags = (ngx_opsauth_word_t *) set->tags;
+    mask = 0;
+
+    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / 8; i++) {
+        w = __atomic_load_n(&tags[i], __ATOMIC_RELAXED);
+
+#if !(NGX_HAVE_LITTLE_ENDIAN)
+        w = __builtin_bswap64(w);
+#endif
+
+        /* the high bit of each byte that is zero, exactly */
+        w ^= NGX_OPSAUTH_BYTES(tag);
+        w = ~(((w & NGX_OPSAUTH_BYTES(0x7f)) + NGX_OPSAUTH_BYTES(0x7f))
+              | w | NGX_OPSAUTH_BYTES(0x7f));
+
+        /* gathered into the low 8 bits */
+        mask |= (((w >> 7) * 0x0102040810204080ULL) >> 56) << (i * 8);
+    }
+
+    return mask & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
+}
+
+
+/* the slot where the entry starts, or 0, which is never one */
+
+static ngx_inline ngx_uint_t
+ngx_opsauth_set_find(ngx_opsauth_set_t *set, const u_char *key)
+{
+    uint64_t             k[4], mask;
+    ngx_uint_t           slot;
+    ngx_opsauth_word_t  *p;
+
+    ngx_memcpy(k, key, NGX_OPSAUTH_TABLE_KEY_LEN);
+
+    mask = ngx_opsauth_set_match(set, ngx_opsauth_set_tag(key));
+
+    for ( /* void */ ; mask; mask &= mask - 1) {
+
+        slot = __builtin_ctzll(mask);
+        p = (ngx_opsauth_word_t *) ngx_opsauth_set_slot(set, slot);
+
+        if (__atomic_load_n(&p[0], __ATOMIC_RELAXED) == k[0]
+            && __atomic_load_n(&p[1], __ATOMIC_RELAXED) == k[1]
+            && __atomic_load_n(&p[2], __ATOMIC_RELAXED) == k[2]
+            && __atomic_load_n(&p[3], __ATOMIC_RELAXED) == k[3])
+        {
+            return slot;
+        }
+    }
+
+    return 0;
+}
+
+
+/* what is copied may be torn; the caller looks at the sequence afterwards */
+
+static ngx_inline ngx_int_t
+ngx_opsauth_set_copy(ngx_opsauth_set_t *set, ngx_uint_t slot,
+    ngx_opsauth_entry_t *entry)
+{
+    size_t               len;
+    u_char              *p;
+    ngx_opsauth_head_t  *head;
+
+    p = ngx_opsauth_set_slot(set, slot);
+    head = (ngx_opsauth_head_t *) p;
+
+    len = __atomic_load_n(&head->len, __ATOMIC_RELAXED);
+
+    if (len > NGX_OPSAUTH_TABLE_DATA_MAX
+        || len > (NGX_OPSAUTH_SET_SLOTS - slot) * NGX_OPSAUTH_SLOT_SIZE
+                 - sizeof(ngx_opsauth_head_t))
+    {
+        return NGX_DECLINED;
+    }
+
+    entry->len = len;
+    entry->type = __atomic_load_n(&head->type, __ATOMIC_RELAXED);
+    entry->fetched_at = (ngx_msec_t) __atomic_load_n(&head->fetched_at,
+                                                     __ATOMIC_RELAXED);
+
+    ngx_memcpy(entry->data, p + sizeof(ngx_opsauth_head_t), len);
+
+    return NGX_OK;
+}
+
+
+/* slots of the entry that starts there */
+
+static ngx_uint_t
+ngx_opsauth_map_extent(ngx_opsauth_map_t *map, ngx_uint_t slot)
+{
+    uint64_t  later;
+
+    later = map->starts & ~ngx_opsauth_below(slot) & ~ngx_opsauth_bit(slot);
+
+    return (later ? (ngx_uint_t) __builtin_ctzll(later) : map->used) - slot;
+}
+
+
+static void
+ngx_opsauth_set_delete(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
+    ngx_uint_t slot)
+{
+    uint64_t    low, marks;
+    ngx_uint_t  n, next, tail;
+
+    n = ngx_opsauth_map_extent(map, slot);
+    next = slot + n;
+    tail = map->used - next;
+
+    ngx_memmove(ngx_opsauth_set_slot(set, slot),
+                ngx_opsauth_set_slot(set, next),
+                tail * NGX_OPSAUTH_SLOT_SIZE);
+    ngx_memzero(ngx_opsauth_set_slot(set, slot + tail),
+                n * NGX_OPSAUTH_SLOT_SIZE);
+
+    ngx_memmove(&set->tags[slot], &set->tags[next], tail);
+    ngx_memzero(&set->tags[slot + tail], n);
+
+    low = ngx_opsauth_below(slot);
+    marks = __atomic_load_n(&set->marks, __ATOMIC_RELAXED);
+
+    if (tail) {
+        marks = (marks & low) | (marks >> next << slot);
+        set->negatives = (set->negatives & low)
+                         | (set->negatives >> next << slot);
+
+    } else {
+        marks &= low;
+        set->negatives &= low;
+    }
+
+    /* a reader's mark that comes in between is lost: no harm */
+    __atomic_store_n(&set->marks, marks, __ATOMIC_RELAXED);
+
+    if (set->hand >= next) {
+        set->hand -= n;
+
+    } else if (set->hand > slot) {
+        set->hand = slot;
+    }
+
+    ngx_opsauth_set_map(set, map);
+}
+
+
+/* n free slots are there; the hand goes behind what is inserted */
+
+static void
+ngx_opsauth_set_insert(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
+    ngx_uint_t slot, ngx_uint_t n, ngx_uint_t tag)
+{
+    uint64_t    low, marks;
+    ngx_uint_t  next, tail;
+
+    next = slot + n;
+    tail = map->used - slot;
+
+    ngx_memmove(ngx_opsauth_set_slot(set, next),
+                ngx_opsauth_set_slot(set, slot),
+                tail * NGX_OPSAUTH_SLOT_SIZE);
+    ngx_memmove(&set->tags[next], &set->tags[slot], tail);
+
+    set->tags[slot] = (u_char) tag;
+    ngx_memset(&set->tags[slot + 1], NGX_OPSAUTH_TAG_NEXT, n - 1);
+
+    low = ngx_opsauth_below(slot);
+    marks = __atomic_load_n(&set->marks, __ATOMIC_RELAXED);
+
+    if (tail) {
+        marks = (marks & low) | (marks >> slot << next);
+        set->negatives = (set->negatives & low)
+                         | (set->negatives >> slot << next);
+
+    } else {
+        marks &= low;
+        set->negatives &= low;
+    }
+
+    __atomic_store_n(&set->marks, marks, __ATOMIC_RELAXED);
+
+    set->hand = next;
+
+    ngx_opsauth_set_map(set, map);
+}
+
+
+static void
+ngx_opsauth_set_write(ngx_opsauth_set_t *set, ngx_uint_t slot, ngx_uint_t n,
+    const u_char *key, ngx_msec_t fetched_at, ngx_uint_t type,
+    const u_char *data, size_t len)
+{
+    u_char              *p;
+    ngx_opsauth_head_t  *head;
+
+    p = ngx_opsauth_set_slot(set, slot);
+    head = (ngx_opsauth_head_t *) p;
+
+    ngx_memzero(head, sizeof(ngx_opsauth_head_t));
+
+    ngx_memcpy(head->key, key, NGX_OPSAUTH_TABLE_KEY_LEN);
+    head->fetched_at = fetched_at;
+    head->len = (uint16_t) len;
+    head->type = (u_char) type;
+
+    p += sizeof(ngx_opsauth_head_t);
+
+    if (len) {
+        ngx_memcpy(p, data, len);
+    }
+
+    ngx_memzero(p + len, n * NGX_OPSAUTH_SLOT_SIZE
+                         - sizeof(ngx_opsauth_head_t) - len);
+}
+
+
+/*
+ * Makes n slots free, and the hand a place to insert at.
+ *
+ * A negative entry takes free slots up to its share and then the place of
+ * another negative; a good record only where the set is full and holds none,
+ * so that a client that repeats a wrong key is answered from here also in a
+ * crowded zone. A record takes negatives that weren't used twice, and then
+ * whatever CLOCK says.
+ */
+
+static void
+ngx_opsauth_set_room(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map, ngx_uint_t n,
+    ngx_uint_t negative)
+{
+    uint64_t    bit, marks, mask;
+    ngx_uint_t  turns;
+
+    set->negatives &= map->starts;
+
+    if (negative
+        && set->negatives
+        && (map->used + n > NGX_OPSAUTH_SET_SLOTS
+            || __builtin_popcountll(set->negatives)
+               >= NGX_OPSAUTH_TABLE_NEGATIVES))
+    {
+        marks = __atomic_load_n(&set->marks, __ATOMIC_RELAXED);
+        mask = set->negatives & ~marks;
+
+        if (mask == 0) {
+            mask = set->negatives;
+            __atomic_store_n(&set->marks, marks & ~mask, __ATOMIC_RELAXED);
+        }
+
+        ngx_opsauth_set_evict(set, counters, map, __builtin_ctzll(mask));
+    }
+
+    while (!negative && map->used + n > NGX_OPSAUTH_SET_SLOTS) {
+
+        mask = set->negatives
+               & ~__atomic_load_n(&set->marks, __ATOMIC_RELAXED);
+
+        if (mask == 0) {
+            break;
+        }
+
+        ngx_opsauth_set_evict(set, counters, map, __builtin_ctzll(mask));
+    }
+
+    for (turns = 0; /* void */ ; turns++) {
+
+        /* the next entry from the hand on; none: round it goes */
+
+        mask = (set->hand < NGX_OPSAUTH_SET_SLOTS)
+               ? map->starts & ~ngx_opsauth_below(set->hand) : 0;
+
+        if (map->used + n <= NGX_OPSAUTH_SET_SLOTS) {
+            set->hand = mask ? (uint32_t) __builtin_ctzll(mask)
+                             : (uint32_t) map->used;
+            return;
+        }
+
+        if (mask == 0) {
+            set->hand = NGX_OPSAUTH_SLOT_FIRST;
+            continue;
+        }
+
+        set->hand = __builtin_ctzll(mask);
+        bit = ngx_opsauth_bit(set->hand);
+
+        /* readers set marks while we clear them: two rounds are enough */
+
+        if (turns < 2 * NGX_OPSAUTH_SET_SLOTS
+            && (__atomic_load_n(&set->marks, __ATOMIC_RELAXED) & bit))
+        {
+            (void) __atomic_fetch_and(&set->marks, ~bit, __ATOMIC_RELAXED);
+            set->hand += ngx_opsauth_map_extent(map, set->hand);
+            continue;
+        }
+
+        ngx_opsauth_set_evict(set, counters, map, set->hand);
+    }
+}
+
+
+static void
+ngx_opsauth_set_evict(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map,
+    ngx_uint_t slot)
+{
+    ngx_opsauth_set_count((set->negatives & ngx_opsauth_bit(slot))
+                          ? &counters->negative_evictions
+                          : &counters->evictions);
+
+    ngx_opsauth_set_delete(set, map, slot);
+
+    set->negatives &= map->starts;
+}
+
+
+/* writers are serialised; who reads the counter isn't */
+
+static void
+ngx_opsauth_set_count(uint64_t *counter)
+{
+    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,87 @@
+/*
+ * One set of the slot table: its layout, and what is done to it. For
+ * ngx_opsauth_table.c and ngx_opsauth_set.c only.
+ *
+ * Invariants of a set while its sequence is even:
+ *   - entries stand packed from the first slot on, free slots behind them are
+ *     zero; so room is one number, and CLOCK order is the order of slots;
+ *   - a tag is 0 (free), 1 (continuation) or 2..255 (an entry starts here);
+ *   - it belongs to the table's epoch, or it is empty whatever it contains.
+ *
+ * Nothing of that is relied on for memory safety: readers race with writers,
+ * and a writer may have died half-way. Every index is derived from the tags'
+ * 64 positions or checked against the set's end; every length is loaded once
+ * and then checked.
+ */
+
+#ifndef NGX_OPSAUTH_SET_H
+#define NGX_OPSAUTH_SET_H
+
+#include "ngx_opsauth_table.h"
+
+
+#define NGX_OPSAUTH_SET_SIZE       4096
+#define NGX_OPSAUTH_SLOT_SIZE      64
+#define NGX_OPSAUTH_SET_SLOTS      64       /* with those under the header */
+#define NGX_OPSAUTH_SLOT_FIRST     2
+
+#define NGX_OPSAUTH_TAG_FREE       0
+#define NGX_OPSAUTH_TAG_NEXT       1
+#define NGX_OPSAUTH_TAG_START      2
+
+
+typedef struct {
+    uint32_t        seq;
+    uint32_t        count;
+    uint32_t        epoch;
+    uint32_t        hand;
+    uint64_t        marks;              /* bits of slots where entries start */
+    uint64_t        negatives;          /* likewise */
+    u_char          tags[NGX_OPSAUTH_SET_SLOTS];
+    u_char          pad[32];
+} ngx_opsauth_set_t;
+
+
+typedef struct {
+    u_char          key[NGX_OPSAUTH_TABLE_KEY_LEN];
+    uint64_t        fetched_at;
+    uint16_t        len;
+    u_char          type;
+    u_char          pad[5];
+} ngx_opsauth_head_t;
+
+
+/* what a set's tags say, made safe to compute with */
+typedef struct {
+    ngx_uint_t      used;               /* the slot behind the last entry */
+    uint64_t        starts;
+} ngx_opsauth_map_t;
+
+
+typedef struct {
+    uint64_t        evictions;
+    uint64_t        negative_evictions;
+    uint64_t        torn;
+} ngx_opsauth_set_counters_t;
+
+
+/* no lock; epoch is the table's */
+ngx_int_t ngx_opsauth_set_get(ngx_opsauth_set_t *set, const uint32_t *epoch,
+    const u_char *key, ngx_opsauth_entry_t *entry);
+void ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map);
+
+/* put and remove stand between open and close; put only where open said
+   NGX_OK */
+ngx_int_t ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
+    ngx_opsauth_set_counters_t *counters);
+void ngx_opsauth_set_close(ngx_opsauth_set_t *set);
+
+/* len was checked */
+ngx_int_t ngx_opsauth_set_put(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters, const u_char *key,
+    ngx_msec_t fetched_at, ngx_uint_t type, ngx_uint_t negative,
+    const u_char *data, size_t len);
+void ngx_opsauth_set_remove(ngx_opsauth_set_t *set, const u_char *key);
+
+
+#endif /* NGX_OPSAUTH_SET_H */

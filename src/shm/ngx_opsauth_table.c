@@ -1,0 +1,303 @@
+/*
+ * The slot table: geometry, and which set a key belongs to; contract in the
+ * header. What happens inside a set is in ngx_opsauth_set.c. Called by
+ * ngx_opsauth_cache.c, which holds the lock around writers.
+ *
+ * The number of sets is the only thing in the block that leads from one place
+ * to another, so it stands there with a check; a damaged one turns the table
+ * off. An epoch, raised by a flush, says which sets' contents count: so a
+ * flush takes O(1), and fresh memory needs no preparation.
+ */
+
+#include "ngx_opsauth_set.h"
+
+
+#define NGX_OPSAUTH_TABLE_MAGIC    0x31656c6261743a41ULL
+#define NGX_OPSAUTH_TABLE_VERSION  1
+
+#define NGX_OPSAUTH_LINE           64
+
+
+struct ngx_opsauth_table_s {
+    /* read by every get */
+    uint64_t                    magic;
+    uint64_t                    check;  /* of nsets */
+    uint64_t                    size;   /* of the block */
+    uint32_t                    nsets;
+    uint32_t                    version;
+    uint32_t                    epoch;  /* never 0, what fresh memory has */
+    u_char                      pad[NGX_OPSAUTH_LINE - 36];
+
+    /* written by writers, on a line of their own */
+    ngx_opsauth_set_counters_t  counters;
+    u_char                      tail[NGX_OPSAUTH_LINE
+                                     - sizeof(ngx_opsauth_set_counters_t)];
+};
+
+
+/* the build fails where the layout isn't the intended one */
+typedef u_char  ngx_opsauth_table_layout_t
+    [sizeof(ngx_opsauth_table_t) == 2 * NGX_OPSAUTH_LINE ? 1 : -1];
+
+
+static uint32_t ngx_opsauth_table_nsets(size_t size);
+static uint64_t ngx_opsauth_table_check(uint32_t nsets);
+static ngx_opsauth_set_t *ngx_opsauth_table_nth(ngx_opsauth_table_t *table,
+    uint32_t n);
+static ngx_opsauth_set_t *ngx_opsauth_table_set(ngx_opsauth_table_t *table,
+    const u_char *key);
+
+
+size_t
+ngx_opsauth_table_size_min(void)
+{
+    return NGX_OPSAUTH_LINE + sizeof(ngx_opsauth_table_t)
+           + NGX_OPSAUTH_SET_SIZE;
+}
+
+
+ngx_opsauth_table_t *
+ngx_opsauth_table_init(void *block, size_t size)
+{
+    ngx_opsauth_table_t  *table;
+
+    if (size < ngx_opsauth_table_size_min()) {
+        return NULL;
+    }
+
+    table = (ngx_opsauth_table_t *) ngx_align_ptr(block, NGX_OPSAUTH_LINE);
+
+    ngx_memzero(table, sizeof(ngx_opsauth_table_t));
+
+    table->size = size;
+    table->version = NGX_OPSAUTH_TABLE_VERSION;
+    table->nsets = ngx_opsauth_table_nsets(size);
+    table->check = ngx_opsauth_table_check(table->nsets);
+    table->epoch = 1;
+    table->magic = NGX_OPSAUTH_TABLE_MAGIC;
+
+    return table;
+}
+
+
+ngx_opsauth_table_t *
+ngx_opsauth_table_attach(void *block, size_t size)
+{
+    ngx_opsauth_table_t  *table;
+
+    if (size < ngx_opsauth_table_size_min()) {
+        return NULL;
+    }
+
+    table = (ngx_opsauth_table_t *) ngx_align_ptr(block, NGX_OPSAUTH_LINE);
+
+    if (table->magic != NGX_OPSAUTH_TABLE_MAGIC
+        || table->version != NGX_OPSAUTH_TABLE_VERSION
+        || table->size != size
+        || table->nsets != ngx_opsauth_table_nsets(size)
+        || table->check != ngx_opsauth_table_check(table->nsets))
+    {
+        return NULL;
+    }
+
+    return table;
+}
+
+
+ngx_int_t
+ngx_opsauth_table_get(ngx_opsauth_table_t *table, const u_char *key,
+    ngx_opsauth_entry_t *entry)
+{
+    ngx_opsauth_set_t  *set;
+
+    set = ngx_opsauth_table_set(table, key);
+    if (set == NULL) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_opsauth_set_get(set, &table->epoch, key, entry);
+}
+
+
+uint32_t
+ngx_opsauth_table_count(ngx_opsauth_table_t *table, const u_char *key)
+{
+    ngx_opsauth_set_t  *set;
+
+    set = ngx_opsauth_table_set(table, key);
+    if (set == NULL) {
+        return 0;
+    }
+
+    return __atomic_load_n(&set->count, __ATOMIC_ACQUIRE);
+}
+
+
+uint32_t
+ngx_opsauth_table_epoch(ngx_opsauth_table_t *table)
+{
+    return __atomic_load_n(&table->epoch, __ATOMIC_ACQUIRE);
+}
+
+
+ngx_int_t
+ngx_opsauth_table_put(ngx_opsauth_table_t *table, const u_char *key,
+    ngx_msec_t fetched_at, ngx_uint_t type, ngx_uint_t negative,
+    const u_char *data, size_t len)
+{
+    ngx_int_t           rc;
+    ngx_opsauth_set_t  *set;
+
+    if (negative ? len > NGX_OPSAUTH_TABLE_NEGATIVE_MAX
+                 : len == 0 || len > NGX_OPSAUTH_TABLE_DATA_MAX)
+    {
+        return NGX_DECLINED;
+    }
+
+    set = ngx_opsauth_table_set(table, key);
+    if (set == NULL) {
+        return NGX_DECLINED;
+    }
+
+    rc = ngx_opsauth_set_open(set, table->epoch, &table->counters);
+
+    if (rc == NGX_OK) {
+        rc = ngx_opsauth_set_put(set, &table->counters, key, fetched_at, type,
+                                 negative, data, len);
+    }
+
+    ngx_opsauth_set_close(set);
+
+    return rc;
+}
+
+
+void
+ngx_opsauth_table_remove(ngx_opsauth_table_t *table, const u_char *key)
+{
+    ngx_opsauth_set_t  *set;
+
+    set = ngx_opsauth_table_set(table, key);
+    if (set == NULL) {
+        return;
+    }
+
+    (void) ngx_opsauth_set_open(set, table->epoch, &table->counters);
+
+    ngx_opsauth_set_remove(set, key);
+
+    ngx_opsauth_set_close(set);
+}
+
+
+void
+ngx_opsauth_table_flush(ngx_opsauth_table_t *table)
+{
+    uint32_t  epoch;
+
+    epoch = table->epoch + 1;
+
+    if (epoch == 0) {
+        epoch = 1;
+    }
+
+    __atomic_store_n(&table->epoch, epoch, __ATOMIC_RELEASE);
+}
+
+
+void
+ngx_opsauth_table_stats(ngx_opsauth_table_t *table,
+    ngx_opsauth_table_stats_t *stats)
+{
+    uint32_t                     i, n, epoch;
+    ngx_opsauth_map_t            map;
+    ngx_opsauth_set_t           *set;
+    ngx_opsauth_set_counters_t  *counters;
+
+    ngx_memzero(stats, sizeof(ngx_opsauth_table_stats_t));
+
+    counters = &table->counters;
+
+    stats->evictions = __atomic_load_n(&counters->evictions, __ATOMIC_RELAXED);
+    stats->negative_evictions = __atomic_load_n(&counters->negative_evictions,
+                                                __ATOMIC_RELAXED);
+    stats->torn = __atomic_load_n(&counters->torn, __ATOMIC_RELAXED);
+
+    n = __atomic_load_n(&table->nsets, __ATOMIC_RELAXED);
+
+    if (table->check != ngx_opsauth_table_check(n)) {
+        return;
+    }
+
+    epoch = ngx_opsauth_table_epoch(table);
+
+    stats->slots = (uint64_t) n
+                   * (NGX_OPSAUTH_SET_SLOTS - NGX_OPSAUTH_SLOT_FIRST);
+
+    for (i = 0; i < n; i++) {
+        set = ngx_opsauth_table_nth(table, i);
+
+        if (__atomic_load_n(&set->epoch, __ATOMIC_RELAXED) != epoch) {
+            continue;
+        }
+
+        ngx_opsauth_set_map(set, &map);
+
+        stats->used += map.used - NGX_OPSAUTH_SLOT_FIRST;
+        stats->entries += __builtin_popcountll(map.starts);
+        stats->negatives += __builtin_popcountll(
+                 __atomic_load_n(&set->negatives, __ATOMIC_RELAXED)
+                 & map.starts);
+    }
+}
+
+
+static uint32_t
+ngx_opsauth_table_nsets(size_t size)
+{
+    size_t  n;
+
+    /* alignment may take up to a line */
+    n = (size - NGX_OPSAUTH_LINE - sizeof(ngx_opsauth_table_t))
+        / NGX_OPSAUTH_SET_SIZE;
+
+    return (n > NGX_MAX_UINT32_VALUE) ? NGX_MAX_UINT32_VALUE : (uint32_t) n;
+}
+
+
+static uint64_t
+ngx_opsauth_table_check(uint32_t nsets)
+{
+    return (nsets * 0x9e3779b97f4a7c15ULL) ^ NGX_OPSAUTH_TABLE_MAGIC;
+}
+
+
+static ngx_inline ngx_opsauth_set_t *
+ngx_opsauth_table_nth(ngx_opsauth_table_t *table, uint32_t n)
+{
+    return (ngx_opsauth_set_t *) ((u_char *) table
+                                  + sizeof(ngx_opsauth_table_t)
+                                  + (size_t) n * NGX_OPSAUTH_SET_SIZE);
+}
+
+
+/* the key is uniform: its first bytes scaled to the number of sets are a fair
+   choice of one, and any number of sets will do */
+
+static ngx_inline ngx_opsauth_set_t *
+ngx_opsauth_table_set(ngx_opsauth_table_t *table, const u_char *key)
+{
+    uint32_t  n, hash;
+
+    n = __atomic_load_n(&table->nsets, __ATOMIC_RELAXED);
+
+    if (__atomic_load_n(&table->check, __ATOMIC_RELAXED)
+        != ngx_opsauth_table_check(n))
+    {
+        return NULL;
+    }
+
+    ngx_memcpy(&hash, key, sizeof(uint32_t));
+
+    return ngx_opsauth_table_nth(table, ((uint64_t) hash * n) >> 32);
+}
