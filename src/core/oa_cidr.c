@@ -260,7 +260,7 @@ oa_cidr_match(oa_str_t packed, const oa_addr_t *addr)
 
     while (p < last) {
 
-        if (last - p < 6) {
+        if (last - p < 2) {
             return OA_INVALID;
         }
 

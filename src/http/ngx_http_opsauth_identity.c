@@ -12,6 +12,7 @@
 
 static ngx_int_t ngx_http_opsauth_identity_set(ngx_conf_t *cf,
     ngx_http_opsauth_identity_t *header, ngx_str_t *name);
+static ngx_uint_t ngx_http_opsauth_same_name(ngx_str_t *a, ngx_str_t *b);
 
 
 typedef struct {
@@ -164,10 +165,7 @@ ngx_http_opsauth_identity_header(ngx_conf_t *cf, ngx_command_t *cmd,
     header = olcf->identity->elts;
 
     for (i = 0; i < olcf->identity->nelts; i++) {
-        if (header[i].name.len == value[1].len
-            && ngx_strncasecmp(header[i].name.data, value[1].data,
-                               value[1].len) == 0)
-        {
+        if (ngx_http_opsauth_same_name(&header[i].name, &value[1])) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "duplicate \"opsauth_identity_header %V\"",
                                &value[1]);
@@ -300,17 +298,13 @@ ngx_http_opsauth_check_header_name(ngx_conf_t *cf, ngx_str_t *directive,
     }
 
     for (known = ngx_http_headers_in; known->name.len; known++) {
-        if (known->name.len == name->len
-            && ngx_strncasecmp(known->name.data, name->data, name->len) == 0)
-        {
+        if (ngx_http_opsauth_same_name(&known->name, name)) {
             break;
         }
     }
 
     for (i = 0; known->name.len == 0 && framing[i].len; i++) {
-        if (framing[i].len == name->len
-            && ngx_strncasecmp(framing[i].data, name->data, name->len) == 0)
-        {
+        if (ngx_http_opsauth_same_name(&framing[i], name)) {
             break;
         }
     }
@@ -324,4 +318,29 @@ ngx_http_opsauth_check_header_name(ngx_conf_t *cf, ngx_str_t *directive,
     }
 
     return NGX_OK;
+}
+
+
+/* as client's headers are compared: in any case, '_' as '-' (strip.c) */
+
+static ngx_uint_t
+ngx_http_opsauth_same_name(ngx_str_t *a, ngx_str_t *b)
+{
+    u_char  c, d;
+    size_t  i;
+
+    if (a->len != b->len) {
+        return 0;
+    }
+
+    for (i = 0; i < a->len; i++) {
+        c = (a->data[i] == '_') ? '-' : ngx_tolower(a->data[i]);
+        d = (b->data[i] == '_') ? '-' : ngx_tolower(b->data[i]);
+
+        if (c != d) {
+            return 0;
+        }
+    }
+
+    return 1;
 }

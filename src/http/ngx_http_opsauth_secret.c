@@ -113,6 +113,7 @@ ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
 {
     size_t            size;
     ngx_int_t         rc;
+    ngx_uint_t        mode;
     ngx_file_t        file;
     ngx_file_info_t   fi;
 
@@ -140,11 +141,16 @@ ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
                            ngx_fd_info_n " \"%V\" failed", path);
 
     } else if (ngx_file_access(&fi) & 027) {
+
+        /* nginx has no format for octal numbers */
+
+        mode = ngx_file_access(&fi);
+
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V %V\" has mode %04uo: it holds a secret that "
-                           "others may not read; run \"chmod 600 %V\"",
-                           directive, path,
-                           (ngx_uint_t) ngx_file_access(&fi) & 07777, path);
+                           "\"%V %V\" has mode 0%ui%ui%ui: it holds a secret "
+                           "that others may not read; run \"chmod 600 %V\"",
+                           directive, path, mode >> 6 & 7, mode >> 3 & 7,
+                           mode & 7, path);
 
     } else {
         size = (size_t) ngx_file_size(&fi);

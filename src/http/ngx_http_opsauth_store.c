@@ -331,8 +331,9 @@ ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_opsauth_store_t *store = conf;
 
+    u_char          *p;
     ngx_url_t        u;
-    ngx_str_t       *value;
+    ngx_str_t       *value, shown;
     const char      *error;
     oa_redis_url_t   url;
 
@@ -345,8 +346,20 @@ ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (oa_redis_url_parse(ngx_http_opsauth_view(&value[1]), &url, &error)
         != OA_OK)
     {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid \"redis %V\": %s", &value[1], error);
+        /* what stands before an "@" may be a password, and this is a log */
+
+        shown = value[1];
+
+        for (p = value[1].data; p < value[1].data + value[1].len; p++) {
+            if (*p == '@') {
+                shown.data = p;
+                shown.len = value[1].data + value[1].len - p;
+            }
+        }
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid \"redis %s%V\": %s",
+                           shown.data == value[1].data ? "" : "...", &shown,
+                           error);
         return NGX_CONF_ERROR;
     }
 

@@ -36,12 +36,22 @@ static const ngx_http_opsauth_name_t *ngx_http_opsauth_find_name(
 static ngx_int_t ngx_http_opsauth_strip_chain(ngx_http_request_t *r);
 
 
-/* a removed element, until the list is chained anew in the same turn */
-#define ngx_http_opsauth_mark_removed(h)  (h)->hash = 0
-#define ngx_http_opsauth_is_removed(h)    ((h)->hash == 0)
+/*
+ * A removed element, until the list is chained anew in the same turn. A hash
+ * of 0 would not do: with "ignore_invalid_headers off" nginx leaves it in
+ * headers of clients.
+ */
+#define ngx_http_opsauth_mark_removed(h)                                      \
+    (h)->value.len = 0;                                                       \
+    (h)->value.data = ngx_http_opsauth_removed
+#define ngx_http_opsauth_is_removed(h)                                        \
+    ((h)->value.data == ngx_http_opsauth_removed)
 
 #define ngx_http_opsauth_length_bit(len)                                      \
     ((uint64_t) 1 << ngx_min(len, 63))
+
+
+static u_char  ngx_http_opsauth_removed[1];
 
 
 ngx_int_t
@@ -265,6 +275,8 @@ ngx_http_opsauth_strip_chain(ngx_http_request_t *r)
 
     list = &r->headers_in.headers;
     last = NULL;
+
+    ngx_memzero(&first, sizeof(ngx_list_part_t));
 
     for (part = &list->part; part; part = part->next) {
         h = part->elts;

@@ -426,7 +426,11 @@ ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
 
     for (i = 0; i < n; i++) {
         p = ngx_opsauth_codec_header(p, '$', words[i].len);
-        p = ngx_cpymem(p, words[i].data, words[i].len);
+
+        if (words[i].len) {
+            p = ngx_cpymem(p, words[i].data, words[i].len);
+        }
+
         *p++ = CR;
         *p++ = LF;
     }

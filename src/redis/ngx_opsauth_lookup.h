@@ -26,7 +26,7 @@ typedef struct ngx_opsauth_waiter_s  ngx_opsauth_waiter_t;
 
 typedef enum {
     NGX_OPSAUTH_FOUND = 1,          /* data, len are the packed record */
-    NGX_OPSAUTH_UNKNOWN,            /* no such record, and the store is set up */
+    NGX_OPSAUTH_UNKNOWN,            /* no such record; the store is set up */
     NGX_OPSAUTH_INVALID,            /* there is one, and it is malformed */
     NGX_OPSAUTH_UNAVAILABLE         /* nobody could be asked */
 } ngx_opsauth_status_e;

@@ -32,6 +32,7 @@ static void ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis);
 static void ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_redis_timer_handler(ngx_event_t *ev);
+static void ngx_opsauth_redis_overdue(ngx_opsauth_redis_t *redis);
 static void ngx_opsauth_redis_set_timer(ngx_opsauth_redis_t *redis);
 static ngx_msec_t ngx_opsauth_redis_now(void);
 
@@ -452,6 +453,10 @@ ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis, ngx_uint_t retry,
     ngx_opsauth_redis_slot_t     *slot;
     ngx_opsauth_redis_command_t  *cmd;
 
+    if (redis->nslots == 0) {
+        return 0;
+    }
+
     dst = redis->out.start;
     src = dst + redis->answered;
     kept = 0;
@@ -470,7 +475,7 @@ ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis, ngx_uint_t retry,
                        || (!cmd->retried
                            && (int32_t) (slot->flush - redis->heard) > 0)))
         {
-            cmd->retried = !unsent;
+            cmd->retried |= !unsent;
 
             ngx_memmove(dst, src, size);
             dst += size;
@@ -561,7 +566,7 @@ ngx_opsauth_redis_timer_handler(ngx_event_t *ev)
 }
 
 
-void
+static void
 ngx_opsauth_redis_overdue(ngx_opsauth_redis_t *redis)
 {
     ngx_msec_t                 timeout, age;

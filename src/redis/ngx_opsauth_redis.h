@@ -39,7 +39,8 @@ typedef struct {
     ngx_uint_t       db;
     ngx_str_t        user;              /* empty: password alone, if any */
     ngx_str_t        password_file;     /* empty: no AUTH; re-read at each
-                                           connect, so that it can rotate */
+                                           connect, so that it can rotate;
+                                           terminated by a zero */
     ngx_str_t        password;          /* as it was when the configuration
                                            was read: for a worker that may not
                                            read the file (it is root's) */

@@ -78,7 +78,7 @@ struct ngx_opsauth_redis_s {
     ngx_uint_t                    failures;     /* in a row */
     ngx_msec_t                    retry_at;     /* failures: not before */
     ngx_opsauth_redis_error_e     trouble;      /* as last logged */
-    ngx_msec_t                    slow_at;      /* a timeout was logged */
+    ngx_msec_t                    slow_at;      /* slow, busy: logged at */
 
     ngx_opsauth_redis_command_t   marker;
     ngx_msec_t                    marker_at;    /* last read */
@@ -125,7 +125,6 @@ void ngx_opsauth_redis_reply(ngx_opsauth_redis_t *redis,
     ngx_opsauth_reply_t *reply);
 void ngx_opsauth_redis_marker_reply(ngx_opsauth_redis_t *redis,
     ngx_opsauth_reply_t *reply);
-void ngx_opsauth_redis_overdue(ngx_opsauth_redis_t *redis);
 /* takes all commands off; those that may be retried stay queued, the others
    are left for end(). Returns how many stay. */
 ngx_uint_t ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis, ngx_uint_t retry,

@@ -1,26 +1,26 @@
 /*
  * One connection, from DOWN to READY and back.
  *
- * | state      | event                        | action               | next
- * |------------|------------------------------|----------------------|-----------
- * | DOWN       | commands queued              | pool; resolve a name | RESOLVING
- * |            |                              | or take addresses    | CONNECTING
- * | RESOLVING  | addresses, or none           | theirs, or conf's    | CONNECTING
- * | CONNECTING | connected                    | write the greeting   | GREETING
- * |            | refused                      | next address, fail   | CONNECTING
- * | GREETING   | all replies are there        | flush commands       | READY
- * |            | AUTH or SELECT refused       | fail                 | DOWN
- * | CONNECTING | connect_timeout since start, | fail                 | DOWN
- * | GREETING   | closed, protocol error       |                      |
- * | READY      | closed, commands unheard     | keep them, again     | DOWN
- * |            | closed, no command           | nothing              | DOWN
- * |            | closed otherwise, hang,      | fail                 | DOWN
- * |            | protocol error, NOAUTH       |                      |
- * | any        | c->close, destroy            | end all, no backoff  | DOWN
+ * | state      | event                        | action             | next
+ * |------------|------------------------------|--------------------|-----------
+ * | DOWN       | commands queued              | resolve a name     | RESOLVING
+ * |            |                              | or take addresses  | CONNECTING
+ * | RESOLVING  | addresses, or none           | theirs, or conf's  | CONNECTING
+ * | CONNECTING | connected                    | write the greeting | GREETING
+ * |            | refused                      | next address, fail | CONNECTING
+ * | GREETING   | all replies are there        | flush commands     | READY
+ * |            | AUTH or SELECT refused       | fail               | DOWN
+ * | CONNECTING | connect_timeout since start, | fail               | DOWN
+ * | GREETING   | closed, protocol error       |                    |
+ * | READY      | closed, commands unheard     | keep them, again   | DOWN
+ * |            | closed, no command           | nothing            | DOWN
+ * |            | closed otherwise, hang,      | fail               | DOWN
+ * |            | protocol error, NOAUTH       |                    |
+ * | any        | c->close, destroy            | end all, no wait   | DOWN
  *
  * fail: ends the queued commands, starts a backoff, logs a change of state.
- * A connection is only ever begun from the posted flush event, so one that is
- * lost stays NULL until the frames that used it are left.
+ * An attempt is only ever begun by the posted flush event, so a connection that
+ * is lost stays NULL until the frames that used it are left.
  */
 
 #include "ngx_opsauth_redis_conn.h"
@@ -433,7 +433,15 @@ ngx_opsauth_redis_write_handler(ngx_event_t *wev)
         break;
 
     default:
-        ngx_opsauth_redis_flush(redis);
+
+        /* epoll tells of it with every reply; poll must be told to stop */
+
+        if (redis->out.pos < redis->out.last
+            || !(ngx_event_flags & NGX_USE_CLEAR_EVENT))
+        {
+            ngx_opsauth_redis_flush(redis);
+        }
+
         break;
     }
 

@@ -407,7 +407,7 @@ ngx_opsauth_redis_ready(ngx_opsauth_redis_t *redis)
     c = redis->connection;
 
     redis->state = NGX_OPSAUTH_REDIS_ST_READY;
-    c->log->action = "talking";
+    c->log->action = "asking for records";
 
     /* that of the attempt */
 

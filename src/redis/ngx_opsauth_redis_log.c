@@ -8,7 +8,7 @@
 #include "ngx_opsauth_redis_conn.h"
 
 
-/* slow commands are told of at most this often */
+/* slow and busy answers are told of at most this often */
 #define NGX_OPSAUTH_REDIS_SLOW_AGE  10000
 
 
@@ -26,9 +26,10 @@ ngx_opsauth_redis_trouble(ngx_opsauth_redis_t *redis,
         return;
     }
 
-    if (error == NGX_OPSAUTH_REDIS_TIMEOUT
-        && redis->state == NGX_OPSAUTH_REDIS_ST_READY)
-    {
+    /* of a connection that stands: it may come and go many times a second */
+
+    if (redis->state == NGX_OPSAUTH_REDIS_ST_READY) {
+
         if (redis->slow_at
             && ngx_current_msec - redis->slow_at < NGX_OPSAUTH_REDIS_SLOW_AGE)
         {
@@ -65,7 +66,7 @@ ngx_opsauth_redis_alive(ngx_opsauth_redis_t *redis)
 }
 
 
-/* 0: it can't be reached; 1: it does not serve us; 2: it never will like this */
+/* 0: it can't be reached; 1: it does not serve us; 2: nor will it like this */
 
 ngx_uint_t
 ngx_opsauth_redis_class(ngx_opsauth_redis_error_e error)

@@ -183,6 +183,10 @@ ngx_opsauth_cache_create(ngx_opsauth_cache_t *cache, ngx_uint_t dirty)
 
     shpool = cache->shpool;
 
+    if (cache->shm_zone->shm.size < ngx_opsauth_cache_size_min()) {
+        return NGX_ERROR;
+    }
+
     shpool->data = NULL;
     shpool->log_nomem = 0;
 

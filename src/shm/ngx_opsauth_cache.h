@@ -54,7 +54,7 @@ typedef struct {
 typedef struct {
     ngx_opsauth_table_stats_t  table;
     uint64_t                   fills;
-    uint64_t                   refused;         /* fills: something changed */
+    uint64_t                   refused;         /* something changed meanwhile */
     uint64_t                   invalidations;
     uint64_t                   flushes;
 } ngx_opsauth_cache_stats_t;

@@ -46,6 +46,7 @@ typedef u_char  ngx_opsauth_set_layout_t
 
 static u_char *ngx_opsauth_set_slot(ngx_opsauth_set_t *set, ngx_uint_t slot);
 static ngx_uint_t ngx_opsauth_set_tag(const u_char *key);
+static uint64_t ngx_opsauth_word(ngx_opsauth_word_t *tags);
 static uint64_t ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag);
 static ngx_uint_t ngx_opsauth_set_find(ngx_opsauth_set_t *set,
     const u_char *key);
@@ -319,6 +320,23 @@ ngx_opsauth_set_tag(const u_char *key)
 }
 
 
+/* eight tags, the first in the lowest byte */
+
+static ngx_inline uint64_t
+ngx_opsauth_word(ngx_opsauth_word_t *tags)
+{
+    uint64_t  w;
+
+    w = __atomic_load_n(tags, __ATOMIC_RELAXED);
+
+#if !(NGX_HAVE_LITTLE_ENDIAN)
+    w = __builtin_bswap64(w);
+#endif
+
+    return w;
+}
+
+
 /* the slots with this tag, as bits; those under the header left out */
 
 static ngx_inline uint64_t
@@ -332,11 +350,7 @@ ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag)
     mask = 0;
 
     for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / 8; i++) {
-        w = __atomic_load_n(&tags[i], __ATOMIC_RELAXED);
-
-#if !(NGX_HAVE_LITTLE_ENDIAN)
-        w = __builtin_bswap64(w);
-#endif
+        w = ngx_opsauth_word(&tags[i]);
 
         /* the high bit of each byte that is zero, exactly */
         w ^= NGX_OPSAUTH_BYTES(tag);
@@ -356,25 +370,38 @@ ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag)
 static ngx_inline ngx_uint_t
 ngx_opsauth_set_find(ngx_opsauth_set_t *set, const u_char *key)
 {
-    uint64_t             k[4], mask;
-    ngx_uint_t           slot;
-    ngx_opsauth_word_t  *p;
+    uint64_t             w, k[4], tag;
+    ngx_uint_t           i, slot;
+    ngx_opsauth_word_t  *tags, *p;
 
     ngx_memcpy(k, key, NGX_OPSAUTH_TABLE_KEY_LEN);
 
-    mask = ngx_opsauth_set_match(set, ngx_opsauth_set_tag(key));
+    tag = NGX_OPSAUTH_BYTES(ngx_opsauth_set_tag(key));
+    tags = (ngx_opsauth_word_t *) set->tags;
 
-    for ( /* void */ ; mask; mask &= mask - 1) {
+    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / 8; i++) {
+        w = ngx_opsauth_word(&tags[i]) ^ tag;
 
-        slot = __builtin_ctzll(mask);
-        p = (ngx_opsauth_word_t *) ngx_opsauth_set_slot(set, slot);
+        /*
+         * The high bit of each byte that is zero, and perhaps of one above
+         * it: cheaper than the exact form, and the key decides anyway.
+         */
 
-        if (__atomic_load_n(&p[0], __ATOMIC_RELAXED) == k[0]
-            && __atomic_load_n(&p[1], __ATOMIC_RELAXED) == k[1]
-            && __atomic_load_n(&p[2], __ATOMIC_RELAXED) == k[2]
-            && __atomic_load_n(&p[3], __ATOMIC_RELAXED) == k[3])
-        {
-            return slot;
+        w = (w - NGX_OPSAUTH_BYTES(0x01)) & ~w & NGX_OPSAUTH_BYTES(0x80);
+
+        for ( /* void */ ; w; w &= w - 1) {
+
+            slot = i * 8 + __builtin_ctzll(w) / 8;
+            p = (ngx_opsauth_word_t *) ngx_opsauth_set_slot(set, slot);
+
+            if (slot >= NGX_OPSAUTH_SLOT_FIRST
+                && __atomic_load_n(&p[0], __ATOMIC_RELAXED) == k[0]
+                && __atomic_load_n(&p[1], __ATOMIC_RELAXED) == k[1]
+                && __atomic_load_n(&p[2], __ATOMIC_RELAXED) == k[2]
+                && __atomic_load_n(&p[3], __ATOMIC_RELAXED) == k[3])
+            {
+                return slot;
+            }
         }
     }
 

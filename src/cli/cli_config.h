@@ -1,0 +1,41 @@
+/*
+ * Where the store is: options before the environment before the opsauth_store
+ * block of nginx.conf. Each setting remembers where it came from, so that a
+ * message can say what to change.
+ */
+
+#ifndef CLI_CONFIG_H
+#define CLI_CONFIG_H
+
+#include "oa_key.h"
+
+
+typedef struct {
+    const char         *value;          /* NULL: not set */
+    const char         *from;           /* "--redis", "nginx.conf:12" */
+} cli_setting_t;
+
+
+typedef struct {
+    cli_setting_t       redis;
+    cli_setting_t       user;
+    cli_setting_t       password_file;
+    cli_setting_t       pepper_file;
+    cli_setting_t       prefix;
+    oa_key_prefix_t     key_prefixes[OA_KEY_PREFIXES_MAX];
+    size_t              n;
+    unsigned            read:1;
+} cli_config_t;
+
+
+struct cli_s;
+
+/* fills cli->config; does nothing the second time */
+int cli_config_read(struct cli_s *cli);
+
+/* the prefix for new keys of this environment; CLI_FAILED where none is set */
+int cli_config_key_prefix(struct cli_s *cli, const char *environment,
+    oa_key_prefix_t *prefix);
+
+
+#endif /* CLI_CONFIG_H */

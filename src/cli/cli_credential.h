@@ -1,0 +1,94 @@
+/*
+ * What API keys and access tokens have in common: both are credential records
+ * under a digest, found by a public id. cli_key.c and cli_token.c are the verbs
+ * over this.
+ */
+
+#ifndef CLI_CREDENTIAL_H
+#define CLI_CREDENTIAL_H
+
+#include <jansson.h>
+
+#include "cli_store.h"
+
+#include "oa_key.h"
+
+
+typedef struct {
+    oa_kind_t            kind;
+    const char          *noun;          /* "key" */
+    const char          *article;       /* "a key", for messages */
+    const char          *prefix;        /* of public ids: "key_" */
+} cli_kind_t;
+
+
+/* a new credential, as the options ask for it */
+typedef struct {
+    const cli_kind_t    *kind;
+    oa_str_t             id;
+    oa_str_t             account;
+    oa_str_t             name;          /* data NULL: none, as for all below */
+    oa_str_t             environment;
+    oa_str_t             scopes;
+    oa_str_t             ips;
+    oa_str_t             client;
+    oa_str_t             subject;
+    int64_t              expires;       /* 0: never */
+    oa_key_prefix_t      key_prefix;    /* keys only */
+    unsigned char        secret[OA_KEY_MAX];
+    size_t               len;
+    cli_record_t         owner;         /* the account */
+} cli_new_t;
+
+
+/* a credential that there is */
+typedef struct {
+    oa_str_t             id;
+    oa_str_t             digest;        /* hex */
+    cli_record_t         record;
+} cli_credential_t;
+
+
+extern const cli_kind_t  cli_kind_key;
+extern const cli_kind_t  cli_kind_token;
+
+
+/*
+ * Mints, writes and prints it: the secret alone on stdout, the rest on stderr.
+ * The account's existence, the pepper and, for keys, the prefix are looked at
+ * before anything is written. Wipes the secret.
+ */
+int cli_credential_create(cli_t *cli, cli_new_t *new);
+
+/* scopes of --permission and --scope together, at least one */
+int cli_credential_scopes(cli_t *cli, oa_str_t *scopes);
+
+/* options that keys and tokens share: account, environment, ips, expires */
+int cli_credential_options(cli_t *cli, cli_new_t *new, const char *expires);
+
+/* by its public id; CLI_NOT_FOUND is said */
+int cli_credential_find(cli_t *cli, const cli_kind_t *kind, const char *id,
+    cli_credential_t *credential);
+
+/* the raw credentials on stdin, one a line */
+int cli_credential_stdin(cli_t *cli, const cli_kind_t *kind,
+    cli_credential_t **credentials, size_t *n);
+
+/* every word of the command line, "-" for stdin; runs to the end */
+int cli_credential_revoke(cli_t *cli, const cli_kind_t *kind);
+
+/*
+ * The tombstone: state revoked, where there is a record and it is not so yet;
+ * *changed tells (NULL: who cares). Never makes half a record. CLI_NOT_FOUND,
+ * not said, where the record is gone meanwhile.
+ */
+int cli_credential_revoke_one(cli_t *cli, const cli_kind_t *kind,
+    cli_credential_t *credential, int *changed);
+
+/* active, deprecated, revoked, or expired by the clock */
+const char *cli_credential_state(cli_t *cli, const cli_record_t *record);
+
+json_t *cli_credential_json(cli_t *cli, const cli_record_t *record);
+
+
+#endif /* CLI_CREDENTIAL_H */

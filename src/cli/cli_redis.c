@@ -1,0 +1,426 @@
+/*
+ * See cli_redis.h. hiredis 0.14 is enough: no call of a later one is used.
+ */
+
+#include "cli.h"
+#include "cli_file.h"
+#include "cli_memory.h"
+#include "cli_text.h"
+
+#include "oa_url.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/time.h>
+
+
+/* what an error reply begins with -> what it means here, what helps */
+typedef struct {
+    const char  *code;
+    const char  *text;
+} refusal_t;
+
+
+static const refusal_t  refusals[] = {
+    { "NOAUTH",
+      "asks for a password: give --redis-password-file (and --redis-user)" },
+    { "WRONGPASS", "does not accept this user and password" },
+    { "ERR invalid password", "does not accept this password" },
+    { "ERR AUTH", "has no password set, or no user of its own: leave "
+      "--redis-password-file and --redis-user out" },
+    { "ERR Client sent AUTH", "has no password set: leave "
+      "--redis-password-file out" },
+    { "LOADING", "is still loading its data; try again in a moment" },
+    { "READONLY", "is a replica and takes no writes: give the primary's "
+      "address" },
+    { "MASTERDOWN", "is a replica that has lost its primary: give the "
+      "primary's address" },
+    { "MOVED", "is a node of a cluster, which is not supported here" },
+    { "OOM", "has no memory left for writes (maxmemory)" },
+    { "MISCONF", "takes no writes since it can't save to disk" },
+    { "WRONGTYPE", "holds something else under this name: it is not of "
+      "opsauth, or damaged" },
+    { "ERR DB index", "has no database of this number" },
+    { NULL, NULL }
+};
+
+
+static const char *
+redis_name(const cli_redis_t *redis)
+{
+    return cli_format("Redis at %s (%s)",
+                      cli_text_safe(cli_str(redis->config->redis.value)),
+                      redis->config->redis.from);
+}
+
+
+static const char *
+redis_user(const cli_redis_t *redis)
+{
+    const cli_config_t  *config;
+
+    config = redis->config;
+
+    return cli_format("user %s%s%s%s",
+                      config->user.value
+                      ? cli_quotez(config->user.value) : "\"default\"",
+                      config->password_file.value ? ", password file " : "",
+                      config->password_file.value
+                      ? cli_quotez(config->password_file.value) : "",
+                      config->password_file.value
+                      ? cli_format(" (%s)", config->password_file.from) : "");
+}
+
+
+static const char *
+command_text(const cli_command_t *command)
+{
+    if (command->n > 1 && strcmp(command->words[0], "AUTH") != 0) {
+        return cli_format("%s %s", command->words[0],
+                          cli_quote((oa_str_t) {
+                              command->lens[1],
+                              (const unsigned char *) command->words[1] }));
+    }
+
+    return command->words[0];
+}
+
+
+/* the connection itself failed */
+static int
+redis_lost(const cli_redis_t *redis, const char *doing)
+{
+    int          err;
+    const char  *why;
+
+    err = errno;
+    why = redis->context->errstr;
+
+    if (redis->context->err == REDIS_ERR_IO
+        && (err == EAGAIN || err == EWOULDBLOCK || err == ETIMEDOUT
+            || err == EINPROGRESS))
+    {
+        why = "it did not answer in time (--timeout)";
+
+    } else if (redis->context->err == REDIS_ERR_IO && err == ECONNREFUSED) {
+        why = "connection refused; is it running there?";
+
+    } else if (redis->context->err == REDIS_ERR_EOF) {
+        why = "it closed the connection";
+    }
+
+    return cli_fail(CLI_FAILED, "%s failed at %s: %s",
+                    redis_name(redis), doing, why);
+}
+
+
+int
+cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
+    const redisReply *reply)
+{
+    oa_str_t          text;
+    const refusal_t  *r;
+
+    text = (oa_str_t) { reply->len, (const unsigned char *) reply->str };
+
+    if (strncmp(reply->str, "NOPERM", 6) == 0) {
+        return cli_fail(CLI_FAILED, "%s does not allow %s to run %s: give the "
+                        "user this right, or another user (--redis-user); it "
+                        "said %s", redis_name(redis), redis_user(redis),
+                        command_text(command), cli_quote(text));
+    }
+
+    for (r = refusals; r->code != NULL; r++) {
+        if (strncmp(reply->str, r->code, strlen(r->code)) == 0) {
+            break;
+        }
+    }
+
+    if (r->code == NULL) {
+        return cli_fail(CLI_FAILED, "%s refuses %s: %s", redis_name(redis),
+                        command_text(command), cli_quote(text));
+    }
+
+    if (strcmp(command->words[0], "AUTH") == 0
+        || strcmp(r->code, "NOAUTH") == 0)
+    {
+        return cli_fail(CLI_FAILED, "%s %s: %s; it said %s", redis_name(redis),
+                        r->text, redis_user(redis), cli_quote(text));
+    }
+
+    return cli_fail(CLI_FAILED, "%s %s: %s; it said %s", redis_name(redis),
+                    r->text, command_text(command), cli_quote(text));
+}
+
+
+static void
+redis_keep(cli_redis_t *redis, redisReply *reply)
+{
+    if (redis->n == redis->room) {
+        redis->room = redis->room * 2 + 64;
+        redis->replies = cli_grow(redis->replies,
+                                  redis->n * sizeof(redisReply *),
+                                  redis->room * sizeof(redisReply *));
+    }
+
+    redis->replies[redis->n++] = reply;
+}
+
+
+int
+cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
+    size_t n, redisReply **replies)
+{
+    void    *reply;
+    size_t   i, sent;
+
+    sent = 0;
+
+    for (i = 0; i < n; i++) {
+
+        /* the next batch goes out in one write, when this one is answered */
+
+        while (sent < n && (i == sent || sent % CLI_REDIS_BATCH != 0)) {
+
+            if (redisAppendCommandArgv(redis->context, (int) commands[sent]->n,
+                                       commands[sent]->words,
+                                       commands[sent]->lens) != REDIS_OK)
+            {
+                return redis_lost(redis, commands[sent]->words[0]);
+            }
+
+            sent++;
+        }
+
+        errno = 0;
+
+        if (redisGetReply(redis->context, &reply) != REDIS_OK) {
+            return redis_lost(redis, commands[i]->words[0]);
+        }
+
+        redis_keep(redis, reply);
+        replies[i] = reply;
+    }
+
+    return CLI_OK;
+}
+
+
+int
+cli_redis_call(cli_redis_t *redis, const cli_command_t *command,
+    redisReply **reply)
+{
+    int             rc;
+    redisReply     *r;
+    cli_command_t  *one;
+
+    one = (cli_command_t *) command;
+    rc = cli_redis_pipeline(redis, &one, 1, &r);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    if (r->type == REDIS_REPLY_ERROR) {
+        return cli_redis_refused(redis, command, r);
+    }
+
+    if (reply != NULL) {
+        *reply = r;
+    }
+
+    return CLI_OK;
+}
+
+
+static int
+redis_login(cli_redis_t *redis)
+{
+    int                  rc;
+    oa_str_t             text, password;
+    cli_command_t       *command;
+    const cli_config_t  *config;
+
+    config = redis->config;
+
+    if (config->password_file.value == NULL) {
+        if (config->user.value != NULL) {
+            return cli_fail(CLI_USAGE, "the user %s (%s) needs "
+                            "--redis-password-file FILE",
+                            cli_quotez(config->user.value), config->user.from);
+        }
+
+        return CLI_OK;
+    }
+
+    rc = cli_file_read(config->password_file.value, CLI_FILE_SECRET,
+                       "the Redis password file", config->password_file.from,
+                       &text);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    /* as the gateway reads it: all but the end of the line */
+
+    password = text;
+
+    while (password.len != 0
+           && (password.data[password.len - 1] == '\n'
+               || password.data[password.len - 1] == '\r'))
+    {
+        password.len--;
+    }
+
+    if (password.len == 0) {
+        return cli_fail(CLI_FAILED, "the Redis password file %s (%s) holds "
+                        "no password",
+                        cli_quotez(config->password_file.value),
+                        config->password_file.from);
+    }
+
+    command = cli_command("AUTH", config->user.value
+                                  ? cli_str(config->user.value) : password);
+
+    if (config->user.value != NULL) {
+        cli_command_add(command, password);
+    }
+
+    return cli_redis_call(redis, command, NULL);
+}
+
+
+int
+cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
+{
+    int              rc;
+    char            *host;
+    const char      *error;
+    oa_redis_url_t   url;
+    struct timeval   tv;
+
+    redis->config = config;
+
+    if (oa_redis_url_parse(cli_str(config->redis.value), &url, &error)
+        != OA_OK)
+    {
+        return cli_fail(CLI_USAGE, "the Redis address %s (%s) is not valid: "
+                        "%s", cli_quotez(config->redis.value),
+                        config->redis.from, error);
+    }
+
+    tv.tv_sec = (time_t) timeout;
+    tv.tv_usec = 0;
+    errno = 0;
+
+    if (url.transport == OA_REDIS_UNIX) {
+        redis->context = redisConnectUnixWithTimeout(
+                             cli_copy(url.path.data, url.path.len), tv);
+
+    } else {
+        host = cli_copy(url.host.data, url.host.len);
+        redis->context = redisConnectWithTimeout(host, (int) url.port, tv);
+    }
+
+    if (redis->context == NULL) {
+        return cli_fail(CLI_FAILED, "out of memory");
+    }
+
+    if (redis->context->err != 0) {
+        return redis_lost(redis, "connecting");
+    }
+
+    if (redisSetTimeout(redis->context, tv) != REDIS_OK) {
+        return redis_lost(redis, "setting the timeout");
+    }
+
+    rc = redis_login(redis);
+
+    if (rc == CLI_OK && url.db != 0) {
+        rc = cli_redis_call(redis,
+                            cli_command("SELECT",
+                                        cli_str(cli_format("%u", url.db))),
+                            NULL);
+    }
+
+    return rc;
+}
+
+
+void
+cli_redis_close(cli_redis_t *redis)
+{
+    size_t  i;
+
+    for (i = 0; i < redis->n; i++) {
+        freeReplyObject(redis->replies[i]);
+    }
+
+    if (redis->context != NULL) {
+        redisFree(redis->context);
+    }
+
+    memset(redis, 0, sizeof(*redis));
+}
+
+
+cli_command_t *
+cli_command(const char *name, oa_str_t key)
+{
+    cli_command_t  *command;
+
+    command = cli_alloc(sizeof(cli_command_t));
+    cli_command_addz(command, name);
+
+    if (key.data != NULL) {
+        cli_command_add(command, key);
+    }
+
+    return command;
+}
+
+
+void
+cli_command_add(cli_command_t *command, oa_str_t word)
+{
+    size_t  room;
+
+    if (command->n == command->room) {
+        room = command->room * 2 + 8;
+        command->words = cli_grow(command->words,
+                                  command->n * sizeof(char *),
+                                  room * sizeof(char *));
+        command->lens = cli_grow(command->lens, command->n * sizeof(size_t),
+                                 room * sizeof(size_t));
+        command->room = room;
+    }
+
+    command->words[command->n] = (word.len == 0) ? ""
+                                                 : (const char *) word.data;
+    command->lens[command->n] = word.len;
+    command->n++;
+}
+
+
+void
+cli_command_addz(cli_command_t *command, const char *word)
+{
+    cli_command_add(command, cli_str(word));
+}
+
+
+oa_str_t
+cli_reply_str(const redisReply *reply)
+{
+    oa_str_t  s = oa_null;
+
+    if (reply != NULL
+        && (reply->type == REDIS_REPLY_STRING
+            || reply->type == REDIS_REPLY_STATUS))
+    {
+        s.data = (const unsigned char *) reply->str;
+        s.len = reply->len;
+    }
+
+    return s;
+}

@@ -1,0 +1,67 @@
+/*
+ * One blocking connection to Redis. Whoever gets an error from here finds it
+ * already said on stderr, with what the operator can do about it. Replies
+ * belong to the connection and live until cli_redis_close().
+ */
+
+#ifndef CLI_REDIS_H
+#define CLI_REDIS_H
+
+#include <stdint.h>
+
+#include <hiredis/hiredis.h>
+
+#include "oa_core.h"
+#include "cli_config.h"
+
+
+#define CLI_REDIS_TIMEOUT   5           /* seconds */
+#define CLI_REDIS_BATCH     256         /* commands in one write */
+
+
+/* a command, word by word; the words must outlive it */
+typedef struct {
+    const char         **words;
+    size_t              *lens;
+    size_t               n;
+    size_t               room;
+} cli_command_t;
+
+
+typedef struct {
+    redisContext        *context;
+    const cli_config_t  *config;
+    redisReply         **replies;
+    size_t               n;
+    size_t               room;
+} cli_redis_t;
+
+
+int cli_redis_open(cli_redis_t *redis, const cli_config_t *config,
+    int64_t timeout);
+void cli_redis_close(cli_redis_t *redis);
+
+cli_command_t *cli_command(const char *name, oa_str_t key);
+void cli_command_add(cli_command_t *command, oa_str_t word);
+void cli_command_addz(cli_command_t *command, const char *word);
+
+/* the answer to one command, never an error reply */
+int cli_redis_call(cli_redis_t *redis, const cli_command_t *command,
+    redisReply **reply);
+
+/*
+ * The answers to n commands, CLI_REDIS_BATCH in flight; an error reply is left
+ * to the caller, who may give it to cli_redis_refused().
+ */
+int cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
+    size_t n, redisReply **replies);
+
+/* says what an error reply means; CLI_FAILED */
+int cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
+    const redisReply *reply);
+
+/* a string reply as a view; data NULL for nil and all else */
+oa_str_t cli_reply_str(const redisReply *reply);
+
+
+#endif /* CLI_REDIS_H */

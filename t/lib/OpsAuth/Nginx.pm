@@ -1,0 +1,247 @@
+# One nginx under test: its configuration, its life, its log.
+#
+# Environment: TEST_NGINX_BINARY, TEST_NGINX_GLOBALS (further lines for the main
+# context), TEST_NGINX_EVENTS (further lines for events { }), TEST_NGINX_PRELOAD
+# (LD_PRELOAD for nginx alone), TEST_NGINX_DEBUG (debug log).
+
+package OpsAuth::Nginx;
+
+use strict;
+use warnings;
+
+use Time::HiRes qw(time);
+
+use OpsAuth::Process;
+
+# With sanitizers everything takes longer, in particular the start.
+use constant PATIENCE => $ENV{TEST_NGINX_PRELOAD} ? 60 : 20;
+
+# dir      its directory; nothing else writes there but the test itself
+# workers  how many
+# module   path of the .so to load; undef loads nothing
+sub new {
+    my ($class, %o) = @_;
+    my $self = bless { workers => 1, allow => [], allow_exit => [], slow => [], %o }, $class;
+    $self->{binary} = $ENV{TEST_NGINX_BINARY} // '/usr/sbin/nginx';
+    mkdir "$self->{dir}/$_" for 'tmp';
+    return $self;
+}
+
+sub error_log { "$_[0]{dir}/error.log" }
+sub stderr    { "$_[0]{dir}/nginx.stderr" }
+sub pid       { $_[0]{pid} }
+sub running   { OpsAuth::Process->running($_[0]{pid}) }
+
+# --- configuration --------------------------------------------------------------
+
+# the lines for %%TEST_GLOBALS%%; $name keeps those of `nginx -t` apart
+sub globals {
+    my ($self, $name, $text) = @_;
+    my $dir = $self->{dir};
+    my $level = $ENV{TEST_NGINX_DEBUG} ? 'debug' : 'info';
+    my @lines = (
+        'daemon off;',
+        "worker_processes $self->{workers};",
+        "error_log $dir/$name.log $level;",
+        "pid $dir/$name.pid;",
+    );
+    # Started by root, workers would become nobody and could read neither the
+    # pepper nor the temporary directory.
+    if ($> == 0) {
+        my ($uid, $gid) = (stat $dir)[4, 5];
+        push @lines, sprintf 'user %s %s;', scalar getpwuid $uid, scalar getgrgid $gid;
+    }
+    push @lines, "load_module $self->{module};"
+        if $self->{module} && $text !~ /%%MODULE%%/;
+    push @lines, $ENV{TEST_NGINX_GLOBALS} if $ENV{TEST_NGINX_GLOBALS};
+    return join "\n", @lines;
+}
+
+sub globals_http {
+    my ($self, $text) = @_;
+    my $dir = $self->{dir};
+    my @lines = map { "${_}_temp_path $dir/tmp/$_;" }
+        qw(client_body proxy fastcgi uwsgi scgi);
+    # a text with access logs of its own gets a default one for the places that
+    # it does not name; Debian's would be in /var/log
+    push @lines, $text =~ /\baccess_log\b/ ? "access_log $dir/access-default.log;"
+                                           : 'access_log off;';
+    return join "\n    ", @lines;
+}
+
+sub _render {
+    my ($self, $name, $text, $substitute) = @_;
+    my %own = (
+        TEST_GLOBALS      => sub { $self->globals($name, $text) },
+        TEST_GLOBALS_HTTP => sub { $self->globals_http($text) },
+        TEST_EVENTS       => sub {
+            'events { ' . ($ENV{TEST_NGINX_EVENTS} // '') . ' }' },
+        TESTDIR           => sub { $self->{dir} },
+        MODULE            => sub { $self->{module} // die "no module here\n" },
+    );
+    my $out = $text;
+    $out =~ s/%%(\w+)%%/$own{$1} ? $own{$1}->() : $substitute->($1)/ge;
+    my $path = "$self->{dir}/$name.conf";
+    open my $fh, '>', $path or die "$path: $!";
+    print {$fh} $out;
+    close $fh or die "$path: $!";
+    return $path;
+}
+
+# writes the configuration for the next start or reload
+sub config {
+    my ($self, $text, $substitute) = @_;
+    my $everything = $text . ($ENV{TEST_NGINX_GLOBALS} // '');
+    $self->{single} = $everything =~ /\bmaster_process\s+off/;
+    return $self->{conf} = $self->_render('error', $text, $substitute);
+}
+
+sub _command {
+    my ($self, @words) = @_;
+    return (
+        name    => 'nginx',
+        command => [$self->{binary}, '-p', "$self->{dir}/", @words],
+        env     => $ENV{TEST_NGINX_PRELOAD} ? {
+            LD_PRELOAD   => $ENV{TEST_NGINX_PRELOAD},
+            ASAN_OPTIONS => $ENV{ASAN_OPTIONS}
+                // 'detect_leaks=0:detect_odr_violation=0:abort_on_error=0',
+            UBSAN_OPTIONS => $ENV{UBSAN_OPTIONS} // 'print_stacktrace=1',
+        } : undef,
+    );
+}
+
+# nginx -t of a text: (exit status, output)
+sub test_config {
+    my ($self, $text, $substitute) = @_;
+    my $conf = $self->_render('nginx-t', $text, $substitute);
+    my $out = "$self->{dir}/nginx-t.stderr";
+    my $start = -s $out // 0;
+    my $pid = OpsAuth::Process->spawn($self->_command('-t', '-c', $conf),
+        stdout => $out, stderr => $out);
+    my $status = OpsAuth::Process->wait_for($pid, PATIENCE);
+    if (!defined $status) {
+        OpsAuth::Process->stop($pid, 'KILL');
+        return (-1, 'nginx -t does not end');
+    }
+    return ($status & 127 ? -1 : $status >> 8, _read($out, $start));
+}
+
+# --- life -------------------------------------------------------------------------
+
+sub start {
+    my ($self) = @_;
+    die "nginx runs already\n" if $self->running;
+    die "no configuration: call config() first\n" unless $self->{conf};
+    unlink "$self->{dir}/error.pid";
+    $self->{pid} = OpsAuth::Process->spawn($self->_command('-c', $self->{conf}),
+        stdout => $self->stderr, stderr => $self->stderr);
+    my $ready = OpsAuth::Process->poll(PATIENCE, sub {
+        return -1 unless $self->running;
+        # the pid file is written after the sockets listen, a worker gets its
+        # title after it has been initialised
+        return -s "$self->{dir}/error.pid" && $self->workers >= $self->{workers};
+    });
+    return $self if $ready && $ready == 1;
+    my $pid = delete $self->{pid};
+    OpsAuth::Process->stop($pid, 'TERM');
+    die "nginx did not start:\n" . _read($self->stderr, 0) . _tail($self->log);
+}
+
+# pids of the workers that serve, without those that are shutting down
+sub workers {
+    my ($self) = @_;
+    return $self->{pid} if $self->{single};
+    return grep { OpsAuth::Process->title($_) =~ /^nginx: worker process\s*$/ }
+        OpsAuth::Process->children($self->{pid});
+}
+
+# every child, helpers and old workers included
+sub children { OpsAuth::Process->children($_[0]{pid}) }
+
+# Reloads and waits until the new workers serve and the old ones are gone.
+# Returns the seconds that it took; dies of an emergency in the log, or if old
+# workers are still there after `timeout`. wait => 0: does not wait for the old.
+sub reload {
+    my ($self, %o) = @_;
+    # nginx 1.22.1, with or without modules, then answers every connection with
+    # "worker_connections are not enough"
+    die "no nginx serves after a reload with master_process off\n" if $self->{single};
+    my $mark = $self->mark;
+    my $started = time;
+    my %old = map { $_ => 1 } $self->children;
+    kill 'HUP', $self->{pid};
+    my $failed;
+    my $done = OpsAuth::Process->poll($o{timeout} // PATIENCE, sub {
+        ($failed) = $self->log_since($mark) =~ /^(.*\[emerg\].*)$/m and return 1;
+        return 0 if ($o{wait} // 1) && grep { OpsAuth::Process->exists($_) } keys %old;
+        return $self->{workers} <= grep { !$old{$_} } $self->workers;
+    });
+    die "reload failed: $failed\n" if $failed;
+    die 'reload: not done after ' . ($o{timeout} // PATIENCE) . " s\n" unless $done;
+    return time - $started;
+}
+
+sub quit { my ($self, $timeout) = @_; return $self->_end('QUIT', $timeout) }
+sub stop { my ($self, $timeout) = @_; return $self->_end('TERM', $timeout) }
+
+# The wait status of the master, or undef if it did not end in time (then it is
+# killed, with its workers).
+sub _end {
+    my ($self, $signal, $timeout) = @_;
+    my $pid = $self->{pid};
+    return 0 unless $pid && $self->running;
+    my @children = $self->children;
+    kill $signal, $pid;
+    my $status = OpsAuth::Process->wait_for($pid, $timeout // 10);
+    delete $self->{pid};
+    if (!defined $status) {
+        OpsAuth::Process->stop($pid, 'TERM', 2);
+        push @{$self->{slow}}, $signal;
+    }
+    # workers of a killed master would stay
+    kill 'KILL', grep { OpsAuth::Process->title($_) =~ /^nginx: / } @children;
+    return $status;
+}
+
+# Kills a worker and waits for its successor. Returns both pids.
+sub kill9_worker {
+    my ($self, $pid) = @_;
+    my %before = map { $_ => 1 } $self->workers;
+    $pid //= ($self->workers)[0];
+    push @{$self->{allow_exit}}, qr/worker process $pid exited on signal 9/;
+    kill 'KILL', $pid;
+    my $new;
+    OpsAuth::Process->poll(PATIENCE, sub { ($new) = grep { !$before{$_} } $self->workers });
+    return ($pid, $new);
+}
+
+# --- its log ------------------------------------------------------------------------
+
+sub _read {
+    my ($path, $from) = @_;
+    open my $fh, '<:raw', $path or return '';
+    seek $fh, $from // 0, 0;
+    local $/;
+    return <$fh> // '';
+}
+
+sub _tail {
+    my ($text) = @_;
+    my @lines = split /^/, $text;
+    splice @lines, 0, -30 if @lines > 30;
+    return join '', @lines;
+}
+
+sub log       { my ($self) = @_;        return _read($self->error_log, 0) }
+sub mark      { my ($self) = @_;        return -s $self->error_log // 0 }
+sub log_since { my ($self, $mark) = @_; return _read($self->error_log, $mark) }
+
+# waits until the log, from the mark on, matches; returns whether it did
+sub wait_for_log {
+    my ($self, $pattern, %o) = @_;
+    return OpsAuth::Process->poll($o{timeout} // 5, sub {
+        return $self->log_since($o{since} // 0) =~ $pattern ? 1 : 0;
+    }) ? 1 : 0;
+}
+
+1;

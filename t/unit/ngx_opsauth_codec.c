@@ -1,0 +1,412 @@
+/*
+ * RESP: src/redis/ngx_opsauth_codec.c. However its bytes are cut, a stream
+ * gives the same replies and the same end; and nothing that a server sends
+ * makes the codec pass its bounds.
+ */
+
+#include "../../src/redis/ngx_opsauth_codec.c"
+#include "tap.h"
+
+
+#define ELEMENTS  16
+#define BYTES     256
+
+
+static unsigned  alloc_fails;
+
+
+void *
+ngx_alloc(size_t size, ngx_log_t *log)
+{
+    return alloc_fails ? NULL : malloc(size);
+}
+
+
+void
+ngx_explicit_memzero(void *buf, size_t n)
+{
+    memset(buf, 0, n);
+}
+
+
+/* a reply as text: "hello" (STATUS) 12 nil [ "a" nil ] !ERROR */
+
+static void
+print_reply(FILE *out, ngx_opsauth_reply_t *reply)
+{
+    ngx_uint_t  i;
+
+    switch (reply->type) {
+
+    case NGX_OPSAUTH_REPLY_NIL:
+        fprintf(out, "nil");
+        break;
+
+    case NGX_OPSAUTH_REPLY_STRING:
+        fputc('"', out);
+        fwrite(reply->str.data, 1, reply->str.len, out);
+        fputc('"', out);
+        break;
+
+    case NGX_OPSAUTH_REPLY_STATUS:
+    case NGX_OPSAUTH_REPLY_ERROR:
+        fputc(reply->type == NGX_OPSAUTH_REPLY_ERROR ? '!' : '+', out);
+        fwrite(reply->str.data, 1, reply->str.len, out);
+        break;
+
+    case NGX_OPSAUTH_REPLY_INTEGER:
+        fprintf(out, "%lld", (long long) reply->integer);
+        break;
+
+    case NGX_OPSAUTH_REPLY_ARRAY:
+        fprintf(out, "[");
+        for (i = 0; i < reply->n; i++) {
+            fprintf(out, " ");
+            print_reply(out, &reply->elements[i]);
+        }
+        fprintf(out, " ]");
+        break;
+    }
+}
+
+
+/* all replies of a stream, then ERROR if that is how it ends; free() it */
+
+static char *
+decode(const void *data, size_t len, size_t step)
+{
+    char                 *text, *copy;
+    FILE                 *out;
+    size_t                size, n;
+    ngx_int_t             rc;
+    ngx_opsauth_codec_t  *codec;
+    ngx_opsauth_reply_t  *reply;
+
+    out = open_memstream(&text, &size);
+    codec = ngx_opsauth_codec_create(ELEMENTS, BYTES);
+    rc = NGX_AGAIN;
+
+    while (len && rc != NGX_ERROR) {
+        n = (step && step < len) ? step : len;
+        copy = tap_copy(data, n);
+
+        rc = ngx_opsauth_codec_feed(codec, (u_char *) copy, n);
+        free(copy);
+
+        while (rc == NGX_OK) {
+            rc = ngx_opsauth_codec_next(codec, &reply);
+            if (rc == NGX_OK) {
+                print_reply(out, reply);
+                fputc('\n', out);
+            }
+        }
+
+        data = (const char *) data + n;
+        len -= n;
+    }
+
+    if (rc == NGX_ERROR) {
+        fprintf(out, "ERROR\n");
+
+        if (ngx_opsauth_codec_feed(codec, (u_char *) "+", 1) != NGX_ERROR
+            || ngx_opsauth_codec_next(codec, &reply) != NGX_ERROR)
+        {
+            fprintf(out, "BUT USED AGAIN\n");
+        }
+    }
+
+    ngx_opsauth_codec_destroy(codec);
+    fclose(out);
+
+    return text;
+}
+
+
+static void
+stream_n(const char *data, size_t len, const char *wanted, const char *name)
+{
+    char    *whole, *cut;
+    size_t   step;
+    int      same;
+
+    whole = decode(data, len, 0);
+    is_str(whole, strlen(whole), wanted, "%s", name);
+
+    same = 1;
+
+    for (step = 1; step < 20 && same; step++) {
+        cut = decode(data, len, step);
+        same = (strcmp(cut, whole) == 0);
+
+        if (!same) {
+            fprintf(stderr, "# in steps of %zu: %s", step, cut);
+        }
+
+        free(cut);
+    }
+
+    ok(same, "%s: cut into pieces", name);
+
+    free(whole);
+}
+
+
+static void
+stream(const char *data, const char *wanted, const char *name)
+{
+    stream_n(data, strlen(data), wanted, name);
+}
+
+
+static void
+replies(void)
+{
+    stream("+OK\r\n", "+OK\n", "a status");
+    stream("+\r\n", "+\n", "an empty status");
+    stream("-ERR no\r\n", "!ERR no\n", "an error");
+    stream(":42\r\n:-7\r\n:0\r\n", "42\n-7\n0\n", "integers");
+    stream("$5\r\nhello\r\n", "\"hello\"\n", "a string");
+    stream("$0\r\n\r\n", "\"\"\n", "an empty string");
+    stream("$4\r\n\r\n\r\n\r\n", "\"\r\n\r\n\"\n", "a string of line ends");
+    stream("$-1\r\n", "nil\n", "a nil string");
+    stream("*-1\r\n", "nil\n", "a nil array");
+    stream("*0\r\n", "[ ]\n", "an empty array");
+    stream("*3\r\n$1\r\na\r\n$-1\r\n$0\r\n\r\n", "[ \"a\" nil \"\" ]\n",
+           "an array");
+    stream("*2\r\n*2\r\n:1\r\n*0\r\n*-1\r\n", "[ [ 1 [ ] ] nil ]\n",
+           "arrays in an array");
+    stream("*2\r\n-ERR a\r\n+OK\r\n", "[ !ERR a +OK ]\n",
+           "an error in an array");
+    stream("+A\r\n*1\r\n$1\r\nb\r\n-C\r\n:4\r\n", "+A\n[ \"b\" ]\n!C\n4\n",
+           "pipelined");
+    stream("*2\r\n$3\r\nabc\r\n$3\r\nde", "", "not all there");
+    stream("", "", "nothing");
+}
+
+
+static void
+garbage(void)
+{
+    stream("HTTP/1.1 400 Bad Request\r\n\r\n", "ERROR\n", "HTTP");
+    stream("+OK\r\nHTTP/1.1 400\r\n", "+OK\nERROR\n", "HTTP behind a reply");
+    stream("\r\n", "ERROR\n", "an empty line");
+    stream("$abc\r\n", "ERROR\n", "a length of letters");
+    stream("$-2\r\n", "ERROR\n", "a negative length");
+    stream("*-2\r\n", "ERROR\n", "a negative number of elements");
+    stream(":12x\r\n", "ERROR\n", "an integer with a tail");
+    stream(":\r\n", "ERROR\n", "an empty integer");
+    stream("%1\r\n+a\r\n+b\r\n", "ERROR\n", "a RESP3 map");
+    stream("~1\r\n+a\r\n", "ERROR\n", "a RESP3 set");
+    stream(">1\r\n+a\r\n", "ERROR\n", "a RESP3 push");
+    stream("_\r\n", "ERROR\n", "a RESP3 null");
+    stream("#t\r\n", "ERROR\n", "a RESP3 boolean");
+    stream(",1.5\r\n", "ERROR\n", "a RESP3 double");
+    stream("(12345\r\n", "ERROR\n", "a RESP3 big number");
+    stream("=5\r\ntxt:x\r\n", "ERROR\n", "a RESP3 verbatim string");
+    stream_n("\0\0\0\0", 4, "ERROR\n", "zeroes");
+}
+
+
+static void
+bounds(void)
+{
+    char    data[BYTES * 4], wanted[BYTES * 4], line[128];
+    size_t  i, n;
+
+    stream("$9000000000\r\n", "ERROR\n", "a string of 9 GB");
+    stream("$9000000000", "ERROR\n", "a string of 9 GB, not yet all said");
+    stream("$9223372036854775807\r\n", "ERROR\n", "the longest string");
+    stream("$99999999999999999999999\r\n", "ERROR\n", "beyond all integers");
+    stream("*1000000000\r\n", "ERROR\n", "a thousand million elements");
+    stream("*9223372036854775807\r\n", "ERROR\n", "the longest array");
+    stream("*2\r\n:1\r\n*1000000000\r\n", "ERROR\n", "in an array");
+    stream("*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "[ [ [ [ [ 1 ] ] ] ] ]\n",
+           "five levels");
+    stream("*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "ERROR\n",
+           "six levels");
+    stream(":1111111111111111111111111111111111111111111111111111111111",
+           "ERROR\n", "an integer without end");
+    stream("*1111111111111111111111111111111111111111111111111111111111",
+           "ERROR\n", "a header without end");
+
+    /* elements: 16 in one array, or in all levels together */
+
+    stream("*16\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n"
+           ":1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n*1\r\n:1\r\n",
+           "[ 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 ]\n[ 1 ]\n",
+           "as many elements as may be, and again");
+    stream("*17\r\n", "ERROR\n", "one element too many");
+    stream("*8\r\n*8\r\n", "", "eight and eight");
+    stream("*8\r\n*9\r\n", "ERROR\n", "eight and nine");
+
+    /* bytes */
+
+    for (n = BYTES - 1; n <= BYTES + 1; n++) {
+
+        i = sprintf(data, "$%zu\r\n", n);
+        memset(data + i, 'x', n);
+        strcpy(data + i + n, "\r\n");
+
+        wanted[0] = '"';
+        memset(wanted + 1, 'x', n);
+        strcpy(wanted + 1 + n, "\"\n");
+
+        sprintf(line, "a string of %zu", n);
+        stream(data, n <= BYTES ? wanted : "ERROR\n", line);
+
+        data[0] = '+';
+        memset(data + 1, 'x', n);
+        strcpy(data + 1 + n, "\r\n");
+
+        wanted[0] = '+';
+        strcpy(wanted + 1 + n, "\n");
+
+        sprintf(line, "a status of %zu", n);
+        stream(data, n <= BYTES ? wanted : "ERROR\n", line);
+
+        sprintf(data, "*2\r\n$10\r\n0123456789\r\n$%zu\r\n", n - 10);
+        sprintf(line, "%zu in two strings", n);
+        stream(data, n <= BYTES ? "" : "ERROR\n", line);
+    }
+
+    memset(data, 'x', sizeof(data));
+    data[0] = '+';
+    stream_n(data, sizeof(data), "ERROR\n", "a line without end");
+}
+
+
+/* streams of fragments, and of any bytes: whole or cut, they read alike */
+
+static void
+random_streams(void)
+{
+    char     data[600], *whole, *cut;
+    size_t   len, i, n;
+    unsigned round, differ;
+
+    static const char *const  parts[] = {
+        "+OK\r\n", "-ERR x\r\n", ":1\r\n", ":-9\r\n", "$3\r\nabc\r\n",
+        "$0\r\n\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "*1\r\n", "*2\r\n",
+        "*3\r\n", "*15\r\n", "$200\r\n", "$", "\r", "\n", "\r\n", "*", "1",
+        "abc", "$1\r\n"
+    };
+
+    differ = 0;
+
+    for (round = 0; round < 20000; round++) {
+        len = 0;
+
+        if (round % 4 == 0) {
+            len = tap_random_below(100);
+            tap_random_bytes(data, len);
+
+            if (len) {
+                data[0] = "+-:$*"[tap_random_below(5)];
+            }
+
+        } else {
+            n = tap_random_below(40);
+
+            for (i = 0; i < n; i++) {
+                /* the whole ones more often than the pieces */
+                const char *part = parts[tap_random_below(
+                                       tap_random_below(4) ? 14 : 22)];
+
+                memcpy(data + len, part, strlen(part));
+                len += strlen(part);
+            }
+        }
+
+        whole = decode(data, len, 0);
+        cut = decode(data, len, 1 + tap_random_below(4));
+
+        if (strcmp(whole, cut) != 0) {
+            differ++;
+        }
+
+        free(whole);
+        free(cut);
+    }
+
+    is_int(differ, 0, "random streams read alike, whole and cut");
+}
+
+
+static void
+encoding(void)
+{
+    u_char     *start;
+    size_t      used;
+    ngx_buf_t   buf;
+    ngx_str_t   words[3];
+    ngx_uint_t  i;
+
+    static u_char      large[9000];
+    static const char  both[] = "*3\r\n$5\r\nHMGET\r\n$4\r\na\r\nb\r\n"
+                                "$0\r\n\r\n"
+                                "*2\r\n$5\r\nHMGET\r\n$9000\r\nxxx";
+
+    memset(&buf, 0, sizeof(buf));
+    memset(large, 'x', sizeof(large));
+
+    words[0] = (ngx_str_t) ngx_string("HMGET");
+    words[1] = (ngx_str_t) ngx_string("a\r\nb");
+    words[2] = (ngx_str_t) ngx_null_string;
+
+    is_int(ngx_opsauth_codec_encode(&buf, 65536, 3, words, NULL), NGX_OK,
+           "encode");
+    is_str(buf.pos, buf.last - buf.pos,
+           "*3\r\n$5\r\nHMGET\r\n$4\r\na\r\nb\r\n$0\r\n\r\n", "a command");
+
+    start = buf.start;
+    buf.pos += 4;
+
+    words[1].data = large;
+    words[1].len = 9000;
+
+    is_int(ngx_opsauth_codec_encode(&buf, 65536, 2, words, NULL), NGX_OK,
+           "one that makes the buffer grow");
+    ok(buf.start != start && buf.pos == buf.start + 4, "pos moves with it");
+    is_str(buf.start, strlen(both), both, "what was there, and what is new");
+
+    used = buf.last - buf.start;
+
+    alloc_fails = 1;
+
+    for (i = 0; i < 10; i++) {
+        if (ngx_opsauth_codec_encode(&buf, 65536, 2, words, NULL) != NGX_OK) {
+            break;
+        }
+        used = buf.last - buf.start;
+    }
+
+    alloc_fails = 0;
+
+    ok(i < 10 && (size_t) (buf.last - buf.start) == used,
+       "no memory: as if nothing had been");
+
+    for (i = 0; i < 10; i++) {
+        if (ngx_opsauth_codec_encode(&buf, 65536, 2, words, NULL)
+            == NGX_DECLINED)
+        {
+            break;
+        }
+    }
+
+    ok(i < 10 && buf.end - buf.start <= 65536, "no more than the maximum");
+
+    free(buf.start);
+}
+
+
+int
+main(void)
+{
+    replies();
+    garbage();
+    bounds();
+    random_streams();
+    encoding();
+
+    return done_testing();
+}
