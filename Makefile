@@ -84,27 +84,28 @@ $(BUILD)/nginx/Makefile: config Makefile $(sort $(dir $(MOD_SRC))) | $(BUILD)/.t
 	@touch $@
 
 $(MODULE): $(BUILD)/nginx/Makefile $(MOD_SRC)
-	@$(MAKE) --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/nginx/Makefile modules
+	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/nginx/Makefile modules
 	@cp $(BUILD)/nginx/ngx_http_opsauth_module.so $@
 	@echo "built $@"
 
 static: $(BUILD)/.tools
 	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" $(NGINX_CONFIGURE)
-	@$(MAKE) --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/static/Makefile binary
+	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/static/Makefile binary
 	@echo "built $(BUILD)/static/nginx"
 
 # --- core, command, unit tests -----------------------------------------------
 
 $(BUILD)/obj/core/%.o: src/core/%.c | $(BUILD)/.tools
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_C) -Isrc/core -c $< -o $@
+	@$(CC) $(CFLAGS_C) -Isrc/core -c $< -o $@
 
 $(BUILD)/obj/cli/%.o: src/cli/%.c | $(BUILD)/.tools
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_C) -Isrc/core -Isrc/cli -c $< -o $@
+	@$(CC) $(CFLAGS_C) -Isrc/core -Isrc/cli -c $< -o $@
 
 $(CLI): $(CORE_OBJ) $(CLI_OBJ)
-	$(CC) $(OPT) -o $@ $^ -lhiredis -ljansson -lcrypto
+	@$(CC) $(OPT) -o $@ $^ -lhiredis -ljansson -lcrypto
+	@echo "built $@"
 
 # t/unit/oa_*.c use the core alone; t/unit/ngx_*.c a file of src/shm or
 # src/redis with nginx's headers. All with AddressSanitizer and UBSan.
@@ -117,6 +118,8 @@ NGX_INC  := -I$(NGINX_SRC)/src/core -I$(NGINX_SRC)/src/event -I$(NGINX_SRC)/src/
             -I$(NGINX_SRC)/src/os/unix -I$(BUILD)/nginx -Isrc/shm -Isrc/redis
 
 unit: $(UNIT_BIN)
+
+.SECONDARY: $(UNIT_OBJ)
 
 $(BUILD)/unit/obj/%.o: src/core/%.c | $(BUILD)/.tools
 	@mkdir -p $(@D)

@@ -20,7 +20,6 @@
 typedef struct {
     ngx_http_opsauth_loc_conf_t  *olcf;
     ngx_http_opsauth_ctx_t       *ctx;
-    ngx_uint_t                    credentials;
     ngx_uint_t                    removed;
     unsigned                      keep_credential:1;
 } ngx_http_opsauth_strip_t;
@@ -76,12 +75,18 @@ ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* after a redirect, another location decides anew */
+    /*
+     * After a redirect, another location decides anew. One that does not, like
+     * that of an error page, leaves the verdict to be logged.
+     */
 
-    ctx->decided = 0;
     ctx->deny_status = 0;
     ctx->page = 0;
-    ctx->shadow = (olcf->store != NULL && olcf->shadow);
+
+    if (olcf->store) {
+        ctx->decided = 0;
+        ctx->shadow = olcf->shadow;
+    }
 
     ngx_memzero(&strip, sizeof(ngx_http_opsauth_strip_t));
 
@@ -93,10 +98,6 @@ ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r)
     strip.keep_credential = (olcf->forward_credential || ctx->shadow);
 
     ngx_http_opsauth_strip_walk(r, &strip);
-
-    if (strip.credentials > 1) {
-        ctx->presence = NGX_HTTP_OPSAUTH_MALFORMED;
-    }
 
     if (strip.removed && ngx_http_opsauth_strip_chain(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -159,9 +160,17 @@ ngx_http_opsauth_strip_header(ngx_http_request_t *r,
             return;                     /* Basic, say: somebody else's */
         }
 
-        strip->credentials++;
+        /*
+         * One that was left in the headers is found again after a redirect;
+         * any other is a second one, also where an earlier location took the
+         * first out.
+         */
 
-        if (rc == OA_OK) {
+        if (rc == OA_OK
+            && (ctx->presence == NGX_HTTP_OPSAUTH_NONE
+                || (ctx->presence == NGX_HTTP_OPSAUTH_PRESENT
+                    && ctx->bearer.data == bearer.data)))
+        {
             ctx->presence = NGX_HTTP_OPSAUTH_PRESENT;
             ctx->bearer = ngx_http_opsauth_str(bearer);
 

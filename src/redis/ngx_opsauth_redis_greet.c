@@ -122,6 +122,14 @@ ngx_opsauth_redis_greet_auth(ngx_opsauth_redis_t *redis)
 
     len = ngx_opsauth_redis_read_password(redis, password, &err);
 
+    if (len == NGX_ERROR && err == NGX_EACCES) {
+
+        /* the file is root's: the master has read it with the configuration */
+
+        len = ngx_min(redis->conf->password.len, NGX_OPSAUTH_REDIS_PASSWORD_MAX);
+        ngx_memcpy(password, redis->conf->password.data, len);
+    }
+
     if (len <= 0) {
         (void) ngx_snprintf(why, sizeof(why) - 1, "its password file \"%V\" "
                             "%s%Z", &redis->conf->password_file,
