@@ -158,22 +158,26 @@ check: all unit
 
 # --- install --------------------------------------------------------------------
 
+DOCDIR := $(DESTDIR)$(PREFIX)/share/doc/opsauth
+
 install: all
 	install -d $(DESTDIR)$(MODULESDIR) $(DESTDIR)$(PREFIX)/bin \
 	    $(DESTDIR)$(PREFIX)/share/nginx/modules-available \
-	    $(DESTDIR)$(PREFIX)/share/doc/opsauth/conf-examples
+	    $(DOCDIR)/docs $(DOCDIR)/conf-examples/demo
 	install -m 644 $(MODULE) $(DESTDIR)$(MODULESDIR)/
 	install -m 755 $(CLI) $(DESTDIR)$(PREFIX)/bin/opsauth
 	echo 'load_module modules/ngx_http_opsauth_module.so;' \
 	    > $(DESTDIR)$(PREFIX)/share/nginx/modules-available/mod-http-opsauth.conf
-	install -m 644 README.md LICENSE CHANGELOG.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/opsauth/
-	install -m 644 conf-examples/*.conf $(DESTDIR)$(PREFIX)/share/doc/opsauth/conf-examples/
+	install -m 644 README.md LICENSE CHANGELOG.md $(DOCDIR)/
+	install -m 644 docs/*.md $(DOCDIR)/docs/
+	install -m 644 conf-examples/*.conf $(DOCDIR)/conf-examples/
+	install -m 644 conf-examples/demo/*.in $(DOCDIR)/conf-examples/demo/
 
 uninstall:
 	rm -f $(DESTDIR)$(MODULESDIR)/ngx_http_opsauth_module.so \
 	    $(DESTDIR)$(PREFIX)/bin/opsauth \
 	    $(DESTDIR)$(PREFIX)/share/nginx/modules-available/mod-http-opsauth.conf
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/opsauth
+	rm -rf $(DOCDIR)
 
 clean:
 	rm -rf $(BUILD)

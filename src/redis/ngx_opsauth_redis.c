@@ -430,6 +430,11 @@ ngx_opsauth_redis_marker_reply(ngx_opsauth_redis_t *redis,
     if (reply->type == NGX_OPSAUTH_REPLY_ARRAY && reply->n == 1) {
         redis->marked = (reply->elements[0].type != NGX_OPSAUTH_REPLY_NIL);
         ngx_opsauth_redis_alive(redis);
+
+        if (!redis->marked) {
+            ngx_opsauth_redis_unmarked_log(redis);
+        }
+
         return;
     }
 

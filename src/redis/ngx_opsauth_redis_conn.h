@@ -175,6 +175,8 @@ void ngx_opsauth_redis_error_log(ngx_opsauth_redis_t *redis,
     const ngx_opsauth_redis_entry_t *entry, ngx_opsauth_reply_t *reply);
 void ngx_opsauth_redis_marker_log(ngx_opsauth_redis_t *redis,
     ngx_opsauth_reply_t *reply);
+/* a store that nobody has set up, or that lost its data */
+void ngx_opsauth_redis_unmarked_log(ngx_opsauth_redis_t *redis);
 /* of a connection's log */
 u_char *ngx_opsauth_redis_log_error(ngx_log_t *log, u_char *buf, size_t len);
 

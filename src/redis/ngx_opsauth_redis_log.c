@@ -180,3 +180,26 @@ ngx_opsauth_redis_marker_log(ngx_opsauth_redis_t *redis,
                   &redis->conf->url, &redis->conf->name, &redis->conf->marker,
                   &word);
 }
+
+
+void
+ngx_opsauth_redis_unmarked_log(ngx_opsauth_redis_t *redis)
+{
+    ngx_uint_t  bit;
+
+    /* nor is any reply an error of this class */
+    bit = (ngx_uint_t) 1 << NGX_OPSAUTH_REDIS_DOWN;
+
+    if (redis->logged & bit) {
+        return;
+    }
+
+    redis->logged |= bit;
+
+    ngx_log_error(NGX_LOG_WARN, redis->log, 0,
+                  "opsauth: redis \"%V\" of store \"%V\" has no \"%V\": "
+                  "nobody has set this store up, so unknown credentials get "
+                  "503; \"opsauth account create\" makes it",
+                  &redis->conf->url, &redis->conf->name,
+                  &redis->conf->marker);
+}
