@@ -468,6 +468,41 @@ cli_change_audit(cli_change_t *change, const char *action, oa_str_t object,
 }
 
 
+/*
+ * Gateways whose Redis does not track changes for them listen on a channel
+ * (DESIGN section 7). It is sent after the fact and its refusal is no failure:
+ * then the lease alone brings the change into force.
+ */
+static void
+announce(cli_change_t *change)
+{
+    size_t                i, n;
+    oa_str_t              channel;
+    redisReply          **replies;
+    const cli_command_t  *hset;
+    cli_command_t       **messages;
+
+    messages = cli_alloc(change->n * sizeof(cli_command_t *));
+    replies = cli_alloc(change->n * sizeof(redisReply *));
+    channel = cli_store_key(change->cli, "invalidate", (oa_str_t) oa_null);
+    n = 0;
+
+    for (i = 0; i < change->n; i++) {
+        hset = change->commands[i];
+
+        if (strcmp(hset->words[0], "HSET") == 0) {
+            messages[n] = cli_command("PUBLISH", channel);
+            cli_command_add(messages[n++],
+                            (oa_str_t) { .len = hset->lens[1],
+                                 .data = (const unsigned char *)
+                                             hset->words[1] });
+        }
+    }
+
+    (void) cli_redis_pipeline(&change->cli->redis, messages, n, replies);
+}
+
+
 int
 cli_change_commit(cli_change_t *change)
 {
@@ -520,6 +555,8 @@ cli_change_commit(cli_change_t *change)
                                      done->element[i]);
         }
     }
+
+    announce(change);
 
     return CLI_OK;
 }

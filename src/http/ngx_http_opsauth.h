@@ -24,6 +24,7 @@
 #include "oa_set.h"
 #include "oa_text.h"
 #include "ngx_opsauth_cache.h"
+#include "ngx_opsauth_feed.h"
 #include "ngx_opsauth_lookup.h"
 #include "ngx_opsauth_redis.h"
 
@@ -49,7 +50,9 @@ typedef struct {
     oa_hasher_t                     hasher;
     ngx_opsauth_redis_t            *redis;
     ngx_opsauth_lookup_t           *lookup;
+    ngx_opsauth_feed_t             *feed;       /* the first two workers' */
     ngx_opsauth_entry_t             entry;      /* a cache entry, copied out */
+    uint32_t                        flushes;    /* of the cache, as last seen */
     u_char                          packed[OA_RECORD_MAX];
     uint64_t                        invalid[16];    /* records logged as such */
     ngx_uint_t                      ninvalid;
@@ -60,6 +63,7 @@ typedef struct {
 typedef struct {
     ngx_str_t                       name;
     ngx_str_t                       prefix;         /* of all keys in Redis */
+    ngx_str_t                       channel;        /* "<prefix>invalidate" */
     ngx_str_t                       url;
     ngx_opsauth_redis_conf_t        redis;
 
@@ -255,6 +259,11 @@ ngx_http_opsauth_worker_t *ngx_http_opsauth_worker(
     ngx_http_opsauth_store_t *store);
 void ngx_http_opsauth_exit_process(ngx_cycle_t *cycle);
 void ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store);
+
+
+/* ngx_http_opsauth_feed.c */
+
+ngx_int_t ngx_http_opsauth_init_process(ngx_cycle_t *cycle);
 
 
 /* ngx_http_opsauth_identity.c */

@@ -30,6 +30,9 @@ static ngx_opsauth_status_e ngx_http_opsauth_read(ngx_http_request_t *r,
 static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed);
+static ngx_int_t ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
+    ngx_opsauth_waiter_t *waiter);
 static ngx_opsauth_status_e ngx_http_opsauth_fall_back(
     ngx_http_opsauth_ctx_t *ctx, ngx_str_t *packed);
 static void ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
@@ -252,7 +255,7 @@ ngx_http_opsauth_read(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
     fresh = ngx_opsauth_cache_get(&ctx->store->cache, ctx->key,
                                   ngx_current_msec, entry);
 
-    if (fresh == NGX_OPSAUTH_CACHE_FRESH
+    if (fresh >= NGX_OPSAUTH_CACHE_FRESH
         && entry->type == NGX_OPSAUTH_CACHE_UNKNOWN)
     {
         ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_HIT);
@@ -271,8 +274,15 @@ ngx_http_opsauth_read(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
 
         ngx_memcpy(packed->data, entry->data, entry->len);
 
-        if (fresh == NGX_OPSAUTH_CACHE_FRESH) {
+        if (fresh >= NGX_OPSAUTH_CACHE_FRESH) {
             ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_HIT);
+
+            /* while it is in use, nobody has to wait for its next read */
+
+            if (fresh == NGX_OPSAUTH_CACHE_AGEING) {
+                (void) ngx_http_opsauth_start_read(ctx, worker, kind, NULL);
+            }
+
             return NGX_OPSAUTH_FOUND;
         }
 
@@ -288,11 +298,29 @@ ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed)
 {
-    ngx_int_t  rc;
-    ngx_str_t  name;
-    u_char     hex[OA_DIGEST_HEX_LEN];
-
     ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_MISS);
+
+    if (ngx_http_opsauth_start_read(ctx, worker, kind, &ctx->waiter)
+        != NGX_AGAIN)
+    {
+        return ngx_http_opsauth_fall_back(ctx, packed);
+    }
+
+    ctx->waiting = 1;
+    ctx->answered = 0;
+    ctx->wait_started = ngx_current_msec;
+
+    return NGX_HTTP_OPSAUTH_WAIT;
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
+    ngx_opsauth_waiter_t *waiter)
+{
+    u_char     hex[OA_DIGEST_HEX_LEN];
+    ngx_str_t  name;
 
     if (kind->type == NGX_HTTP_OPSAUTH_CREDENTIAL) {
         ngx_hex_dump(hex, ctx->key, OA_DIGEST_LEN);
@@ -303,18 +331,8 @@ ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
         name = ngx_http_opsauth_str(ctx->credential.account);
     }
 
-    rc = ngx_opsauth_lookup_read(worker->lookup, kind, ctx->key, &name,
-                                 &ctx->waiter);
-
-    if (rc != NGX_AGAIN) {
-        return ngx_http_opsauth_fall_back(ctx, packed);
-    }
-
-    ctx->waiting = 1;
-    ctx->answered = 0;
-    ctx->wait_started = ngx_current_msec;
-
-    return NGX_HTTP_OPSAUTH_WAIT;
+    return ngx_opsauth_lookup_read(worker->lookup, kind, ctx->key, &name,
+                                   waiter);
 }
 
 

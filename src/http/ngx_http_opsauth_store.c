@@ -163,7 +163,10 @@ ngx_http_opsauth_finish_store(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
 
     if (ngx_http_opsauth_concat(cf, &store->redis.marker, &store->prefix,
                                 "meta")
-        != NGX_OK)
+        != NGX_OK
+        || ngx_http_opsauth_concat(cf, &store->channel, &store->prefix,
+                                   "invalidate")
+           != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }

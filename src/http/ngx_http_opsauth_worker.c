@@ -82,6 +82,10 @@ ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
         return;
     }
 
+    if (worker->feed) {
+        ngx_opsauth_feed_destroy(worker->feed);
+    }
+
     if (worker->redis) {
         ngx_opsauth_redis_destroy(worker->redis);
     }
@@ -126,8 +130,18 @@ ngx_http_opsauth_begin(void *owner, ngx_opsauth_flight_t *flight)
 {
     ngx_http_opsauth_store_t  *store = owner;
 
-    ngx_opsauth_cache_begin(&store->cache, flight->key,
-                            (ngx_opsauth_cache_ticket_t *) flight->ticket);
+    ngx_opsauth_cache_ticket_t  *ticket;
+
+    ticket = (ngx_opsauth_cache_ticket_t *) flight->ticket;
+
+    ngx_opsauth_cache_begin(&store->cache, flight->key, ticket);
+
+    /* what emptied the cache may have emptied the store, of its mark too */
+
+    if (ticket->zone != store->worker->flushes) {
+        store->worker->flushes = ticket->zone;
+        ngx_opsauth_redis_unmark(store->worker->redis);
+    }
 }
 
 
@@ -163,11 +177,19 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
         return why;
     }
 
+    worker = store->worker;
+
+    /* a server that was replaced may still answer, with what used to be */
+
+    if (ngx_opsauth_cache_foreign(&store->cache, flight->server)) {
+        ngx_opsauth_redis_drop(worker->redis);
+        return NGX_OPSAUTH_UNAVAILABLE;
+    }
+
     for (i = 0; i < n; i++) {
         fields[i] = ngx_http_opsauth_view(&values[i]);
     }
 
-    worker = store->worker;
     ticket = (ngx_opsauth_cache_ticket_t *) flight->ticket;
 
     if (flight->type == NGX_HTTP_OPSAUTH_CREDENTIAL) {
@@ -182,8 +204,8 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
 
     case OA_OK:
         (void) ngx_opsauth_cache_fill(&store->cache, flight->key, ticket,
-                                      flight->sent_at, flight->type,
-                                      worker->packed, *len);
+                                      flight->server, flight->sent_at,
+                                      flight->type, worker->packed, *len);
         *data = worker->packed;
         return NGX_OPSAUTH_FOUND;
 
@@ -193,7 +215,7 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
 
         if (why == NGX_OPSAUTH_UNKNOWN) {
             (void) ngx_opsauth_cache_fill(&store->cache, flight->key, ticket,
-                                          flight->sent_at,
+                                          flight->server, flight->sent_at,
                                           NGX_OPSAUTH_CACHE_UNKNOWN, NULL, 0);
         }
 

@@ -8,6 +8,8 @@
  *
  * Bounds are exact, and the same however the bytes are cut: what is announced
  * ("$9000000000") is refused when its header is read, not when it is there.
+ * A codec that skips keeps to the same memory: what hangs below a cut array is
+ * parsed and dropped.
  * RESP3 types, which hiredis 1.x knows and 0.14 does not, are refused.
  *
  * Commands are encoded here rather than by redisFormatCommandArgv(), which
@@ -52,7 +54,9 @@ struct ngx_opsauth_codec_s {
     ngx_uint_t            nnodes;       /* used */
     u_char               *bytes;
     size_t                nbytes;       /* used */
+    ngx_opsauth_reply_t   dropped;      /* stands for what is below a cut */
 
+    unsigned              skip:1;
     unsigned              emitted:1;    /* the arena holds the last reply */
     unsigned              failed:1;
 };
@@ -75,6 +79,7 @@ static ngx_opsauth_reply_t *ngx_opsauth_codec_node(const redisReadTask *task);
 static ngx_int_t ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec);
 static ngx_int_t ngx_opsauth_codec_reserve(ngx_buf_t *buf, size_t max,
     size_t size, ngx_log_t *log);
+static u_char *ngx_opsauth_codec_word(u_char *p, const ngx_str_t *word);
 static u_char *ngx_opsauth_codec_header(u_char *p, u_char type, size_t n);
 
 
@@ -123,6 +128,13 @@ ngx_opsauth_codec_create(ngx_uint_t max_elements, size_t max_bytes)
     codec->reader->maxbuf = 0;
 
     return codec;
+}
+
+
+void
+ngx_opsauth_codec_skip(ngx_opsauth_codec_t *codec)
+{
+    codec->skip = 1;
 }
 
 
@@ -206,7 +218,7 @@ ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec)
 
     p = reader->buf + reader->pos;
     last = reader->buf + reader->len;
-    room = codec->max_bytes - codec->nbytes;
+    room = codec->max_bytes - (codec->skip ? 0 : codec->nbytes);
 
     switch (ngx_opsauth_codec_task(reader)->type) {
 
@@ -251,12 +263,14 @@ ngx_opsauth_codec_node(const redisReadTask *task)
     ngx_opsauth_codec_t  *codec;
     ngx_opsauth_reply_t  *node, *parent;
 
+    codec = task->privdata;
+
     if (task->parent) {
         parent = task->parent->obj;
-        node = &parent->elements[task->idx];
+        node = parent->elements ? &parent->elements[task->idx]
+                                : &codec->dropped;
 
     } else {
-        codec = task->privdata;
         node = &codec->root;
     }
 
@@ -271,9 +285,10 @@ ngx_opsauth_codec_node(const redisReadTask *task)
 static void *
 ngx_opsauth_codec_string(const redisReadTask *task, char *data, size_t len)
 {
-    ngx_opsauth_codec_t       *codec;
-    ngx_opsauth_reply_t       *node;
-    ngx_opsauth_reply_type_e   type;
+    const redisReadTask      *up;
+    ngx_opsauth_codec_t      *codec;
+    ngx_opsauth_reply_t      *node;
+    ngx_opsauth_reply_type_e  type;
 
     codec = task->privdata;
 
@@ -295,13 +310,30 @@ ngx_opsauth_codec_string(const redisReadTask *task, char *data, size_t len)
         return NULL;
     }
 
-    if (len > codec->max_bytes - codec->nbytes) {
+    if (len > codec->max_bytes - codec->nbytes
+        && (!codec->skip || len > codec->max_bytes))
+    {
         return NULL;
     }
 
     node = ngx_opsauth_codec_node(task);
 
     node->type = type;
+
+    if (node == &codec->dropped) {
+        return node;
+    }
+
+    if (len > codec->max_bytes - codec->nbytes) {
+        node->cut = 1;
+
+        for (up = task->parent; up; up = up->parent) {
+            ((ngx_opsauth_reply_t *) up->obj)->cut = 1;
+        }
+
+        return node;
+    }
+
     node->str.len = len;
     node->str.data = codec->bytes + codec->nbytes;
 
@@ -315,16 +347,16 @@ ngx_opsauth_codec_string(const redisReadTask *task, char *data, size_t len)
 static void *
 ngx_opsauth_codec_array(const redisReadTask *task, ngx_opsauth_codec_count_t n)
 {
-    ngx_uint_t            depth;
+    ngx_uint_t            depth, fits;
     const redisReadTask  *up;
     ngx_opsauth_codec_t  *codec;
     ngx_opsauth_reply_t  *node;
 
     codec = task->privdata;
 
-    if (task->type != REDIS_REPLY_ARRAY
-        || (ngx_uint_t) n > codec->max_elements - codec->nnodes)
-    {
+    fits = ((ngx_uint_t) n <= codec->max_elements - codec->nnodes);
+
+    if (task->type != REDIS_REPLY_ARRAY || (!fits && !codec->skip)) {
         return NULL;
     }
 
@@ -339,10 +371,24 @@ ngx_opsauth_codec_array(const redisReadTask *task, ngx_opsauth_codec_count_t n)
     node = ngx_opsauth_codec_node(task);
 
     node->type = NGX_OPSAUTH_REPLY_ARRAY;
-    node->n = n;
-    node->elements = codec->nodes + codec->nnodes;
 
-    codec->nnodes += n;
+    if (node == &codec->dropped) {
+        return node;
+    }
+
+    node->n = n;
+
+    if (fits) {
+        node->elements = codec->nodes + codec->nnodes;
+        codec->nnodes += n;
+        return node;
+    }
+
+    node->cut = 1;
+
+    for (up = task->parent; up; up = up->parent) {
+        ((ngx_opsauth_reply_t *) up->obj)->cut = 1;
+    }
 
     return node;
 }
@@ -425,17 +471,83 @@ ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
     p = ngx_opsauth_codec_header(buf->last, '*', n);
 
     for (i = 0; i < n; i++) {
-        p = ngx_opsauth_codec_header(p, '$', words[i].len);
-
-        if (words[i].len) {
-            p = ngx_cpymem(p, words[i].data, words[i].len);
-        }
-
-        *p++ = CR;
-        *p++ = LF;
+        p = ngx_opsauth_codec_word(p, &words[i]);
     }
 
     buf->last = p;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
+    const ngx_str_t *words, ngx_log_t *log)
+{
+    size_t      size;
+    u_char     *p;
+    ngx_uint_t  i;
+
+    size = 2 * (sizeof("*\r\n") - 1 + NGX_SIZE_T_LEN);
+
+    for (i = 0; i < n; i++) {
+        size += sizeof("$\r\n\r\n") - 1 + NGX_SIZE_T_LEN + words[i].len;
+    }
+
+    p = ngx_alloc(size, log);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    form->data = p;
+
+    form->head.data = p;
+    p = ngx_opsauth_codec_header(p, '*', n + 1);
+    p = ngx_opsauth_codec_word(p, &words[0]);
+    form->head.len = p - form->head.data;
+
+    form->tail.data = p;
+    *p++ = CR;
+    *p++ = LF;
+
+    for (i = 1; i < n; i++) {
+        p = ngx_opsauth_codec_word(p, &words[i]);
+    }
+
+    form->tail.len = p - form->tail.data;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_opsauth_codec_encode_form(ngx_buf_t *buf, size_t max,
+    const ngx_opsauth_codec_form_t *form, const ngx_str_t *prefix,
+    const ngx_str_t *name, ngx_log_t *log)
+{
+    size_t     size;
+    u_char    *p;
+    ngx_int_t  rc;
+
+    size = form->head.len + sizeof("$\r\n") - 1 + NGX_SIZE_T_LEN + prefix->len
+           + name->len + form->tail.len;
+
+    if (buf->start == NULL || size > (size_t) (buf->end - buf->last)) {
+        rc = ngx_opsauth_codec_reserve(buf, max, size, log);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    p = ngx_cpymem(buf->last, form->head.data, form->head.len);
+    p = ngx_opsauth_codec_header(p, '$', prefix->len + name->len);
+    p = ngx_cpymem(p, prefix->data, prefix->len);
+
+    if (name->len) {
+        p = ngx_cpymem(p, name->data, name->len);
+    }
+
+    buf->last = ngx_cpymem(p, form->tail.data, form->tail.len);
 
     return NGX_OK;
 }
@@ -485,6 +597,22 @@ ngx_opsauth_codec_reserve(ngx_buf_t *buf, size_t max, size_t size,
     buf->end = p + total;
 
     return NGX_OK;
+}
+
+
+static u_char *
+ngx_opsauth_codec_word(u_char *p, const ngx_str_t *word)
+{
+    p = ngx_opsauth_codec_header(p, '$', word->len);
+
+    if (word->len) {
+        p = ngx_cpymem(p, word->data, word->len);
+    }
+
+    *p++ = CR;
+    *p++ = LF;
+
+    return p;
 }
 
 

@@ -30,8 +30,18 @@ struct ngx_opsauth_reply_s {
     int64_t                    integer;
     ngx_str_t                  str;         /* STRING, STATUS, ERROR */
     ngx_uint_t                 n;           /* ARRAY */
-    ngx_opsauth_reply_t       *elements;
+    ngx_opsauth_reply_t       *elements;    /* NULL and n > 0: cut */
+    unsigned                   cut:1;       /* passed a bound: n or len was
+                                               announced, and skipped */
 };
+
+
+/* a command in which only the key, its second word, changes */
+typedef struct {
+    ngx_str_t                  head;        /* up to the key's length */
+    ngx_str_t                  tail;        /* from behind the key */
+    u_char                    *data;        /* owned: ngx_free() */
+} ngx_opsauth_codec_form_t;
 
 
 /*
@@ -40,6 +50,12 @@ struct ngx_opsauth_reply_s {
  */
 ngx_opsauth_codec_t *ngx_opsauth_codec_create(ngx_uint_t max_elements,
     size_t max_bytes);
+/*
+ * From now on what passes the bounds is no error of the stream, but read over
+ * to its end: an array of too many elements is cut, and so is what holds
+ * something cut. Only a single string over max_bytes remains an error.
+ */
+void ngx_opsauth_codec_skip(ngx_opsauth_codec_t *codec);
 void ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec);
 
 /* bytes from the socket; NGX_ERROR: protocol error, a bound, no memory: the
@@ -62,6 +78,15 @@ ngx_int_t ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
  */
 ngx_int_t ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
     const ngx_str_t *words, ngx_log_t *log);
+
+/* words: of the command, the key left out. NGX_ERROR: no memory */
+ngx_int_t ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
+    const ngx_str_t *words, ngx_log_t *log);
+
+/* as encode(); the key is prefix and name */
+ngx_int_t ngx_opsauth_codec_encode_form(ngx_buf_t *buf, size_t max,
+    const ngx_opsauth_codec_form_t *form, const ngx_str_t *prefix,
+    const ngx_str_t *name, ngx_log_t *log);
 
 
 #endif /* NGX_OPSAUTH_CODEC_H */

@@ -13,9 +13,17 @@
 #include "ngx_opsauth_lookup.h"
 
 
-#define NGX_OPSAUTH_LOOKUP_BUCKETS   1024
+#define NGX_OPSAUTH_LOOKUP_BUCKETS    1024
 /* prefix and name of a record; the codec has no limit of its own */
-#define NGX_OPSAUTH_LOOKUP_KEY_MAX   512
+#define NGX_OPSAUTH_LOOKUP_KEY_MAX    512
+/* credentials and accounts, and room to spare */
+#define NGX_OPSAUTH_LOOKUP_KINDS_MAX  4
+
+
+typedef struct {
+    const ngx_opsauth_lookup_kind_t  *kind;
+    ngx_opsauth_codec_form_t          command;
+} ngx_opsauth_lookup_form_t;
 
 
 struct ngx_opsauth_lookup_s {
@@ -24,6 +32,8 @@ struct ngx_opsauth_lookup_s {
     ngx_log_t                   *log;
     ngx_uint_t                   nflights;      /* under way */
     ngx_uint_t                   nwaiters;
+    ngx_uint_t                   nforms;
+    ngx_opsauth_lookup_form_t    forms[NGX_OPSAUTH_LOOKUP_KINDS_MAX];
     ngx_queue_t                  free;
     ngx_queue_t                  buckets[NGX_OPSAUTH_LOOKUP_BUCKETS];
 };
@@ -39,6 +49,8 @@ static ngx_opsauth_flight_t *ngx_opsauth_lookup_start(
     const u_char *key, ngx_str_t *name);
 static ngx_int_t ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight,
     const ngx_opsauth_lookup_kind_t *kind);
+static ngx_opsauth_codec_form_t *ngx_opsauth_lookup_form(
+    ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind);
 static ngx_opsauth_flight_t *ngx_opsauth_lookup_alloc(
     ngx_opsauth_lookup_t *lookup);
 static void ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight);
@@ -65,6 +77,7 @@ ngx_opsauth_lookup_create(ngx_opsauth_redis_t *redis,
     lookup->log = log;
     lookup->nflights = 0;
     lookup->nwaiters = 0;
+    lookup->nforms = 0;
 
     ngx_queue_init(&lookup->free);
 
@@ -79,7 +92,12 @@ ngx_opsauth_lookup_create(ngx_opsauth_redis_t *redis,
 void
 ngx_opsauth_lookup_destroy(ngx_opsauth_lookup_t *lookup)
 {
+    ngx_uint_t    i;
     ngx_queue_t  *q;
+
+    for (i = 0; i < lookup->nforms; i++) {
+        ngx_free(lookup->forms[i].command.data);
+    }
 
     while (!ngx_queue_empty(&lookup->free)) {
         q = ngx_queue_head(&lookup->free);
@@ -98,7 +116,7 @@ ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
 {
     ngx_opsauth_flight_t  *flight;
 
-    if (lookup->nwaiters >= NGX_OPSAUTH_WAITERS_MAX) {
+    if (waiter && lookup->nwaiters >= NGX_OPSAUTH_WAITERS_MAX) {
         return NGX_BUSY;
     }
 
@@ -117,6 +135,10 @@ ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
         if (flight == NULL) {
             return NGX_BUSY;
         }
+    }
+
+    if (waiter == NULL) {
+        return NGX_AGAIN;
     }
 
     waiter->lookup = lookup;
@@ -212,6 +234,7 @@ ngx_opsauth_lookup_start(ngx_opsauth_lookup_t *lookup,
     flight->name.len = name->len;
     flight->name.data = flight->name_data;
     flight->sent_at = 0;
+    flight->server = 0;
 
     lookup->hooks.begin(lookup->hooks.owner, flight);
 
@@ -232,25 +255,60 @@ static ngx_int_t
 ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight,
     const ngx_opsauth_lookup_kind_t *kind)
 {
-    u_char                       *p, key[NGX_OPSAUTH_LOOKUP_KEY_MAX];
-    ngx_str_t                     words[2 + NGX_OPSAUTH_VALUES_MAX];
     ngx_opsauth_redis_error_e     error;
     ngx_opsauth_redis_command_t  *cmd;
+    ngx_opsauth_codec_form_t     *form;
 
-    p = ngx_cpymem(key, kind->prefix.data, kind->prefix.len);
-    p = ngx_cpymem(p, flight->name.data, flight->name.len);
-
-    ngx_str_set(&words[0], "HMGET");
-    words[1].data = key;
-    words[1].len = p - key;
-    ngx_memcpy(&words[2], kind->fields, kind->nfields * sizeof(ngx_str_t));
+    form = ngx_opsauth_lookup_form(flight->lookup, kind);
+    if (form == NULL) {
+        return NGX_ERROR;
+    }
 
     cmd = &flight->command;
     cmd->handler = ngx_opsauth_lookup_handler;
     cmd->data = flight;
 
-    return ngx_opsauth_redis_send(flight->lookup->redis, cmd,
-                                  2 + kind->nfields, words, &error);
+    return ngx_opsauth_redis_send(flight->lookup->redis, cmd, form,
+                                  &kind->prefix, &flight->name, &error);
+}
+
+
+/* all that does not change from one read to the next is encoded once */
+
+static ngx_opsauth_codec_form_t *
+ngx_opsauth_lookup_form(ngx_opsauth_lookup_t *lookup,
+    const ngx_opsauth_lookup_kind_t *kind)
+{
+    ngx_str_t                   words[1 + NGX_OPSAUTH_VALUES_MAX];
+    ngx_uint_t                  i;
+    ngx_opsauth_lookup_form_t  *form;
+
+    for (i = 0; i < lookup->nforms; i++) {
+        if (lookup->forms[i].kind == kind) {
+            return &lookup->forms[i].command;
+        }
+    }
+
+    if (i == NGX_OPSAUTH_LOOKUP_KINDS_MAX) {
+        return NULL;
+    }
+
+    form = &lookup->forms[i];
+    form->kind = kind;
+
+    ngx_str_set(&words[0], "HMGET");
+    ngx_memcpy(&words[1], kind->fields, kind->nfields * sizeof(ngx_str_t));
+
+    if (ngx_opsauth_codec_form(&form->command, 1 + kind->nfields, words,
+                               lookup->log)
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    lookup->nforms++;
+
+    return &form->command;
 }
 
 
@@ -313,6 +371,7 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
     lookup = flight->lookup;
 
     flight->sent_at = cmd->sent_at;
+    flight->server = ngx_opsauth_redis_server(lookup->redis);
 
     ngx_opsauth_lookup_unindex(flight);
 

@@ -41,6 +41,8 @@ struct ngx_opsauth_flight_s {
                                                    id; valid in decode */
     ngx_msec_t                   sent_at;       /* before its write, fresh */
     uint64_t                     ticket[4];     /* the owner's, from begin */
+    uint64_t                     server;        /* that answered; 0: none did;
+                                                   valid in decode */
     /* what follows is the lookup's own */
     ngx_opsauth_redis_command_t  command;
     ngx_queue_t                  index;
@@ -76,7 +78,8 @@ typedef struct {
 } ngx_opsauth_lookup_hooks_t;
 
 
-/* what is asked: HMGET <prefix><name> field ... */
+/* what is asked: HMGET <prefix><name> field ...; lives as long as lookups do,
+   which know it by its address */
 typedef struct {
     ngx_uint_t   type;
     ngx_str_t    prefix;            /* "opsauth:credential:" */
@@ -113,6 +116,9 @@ void ngx_opsauth_lookup_destroy(ngx_opsauth_lookup_t *lookup);
  *            is cancelled
  * NGX_BUSY   no read can be made: Redis is in backoff, or a bound is reached;
  *            the waiter is not queued
+ *
+ * waiter NULL: a read ahead, for the cache alone; NGX_AGAIN also when such a
+ * read is under way already.
  */
 ngx_int_t ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
     const ngx_opsauth_lookup_kind_t *kind, const u_char *key, ngx_str_t *name,

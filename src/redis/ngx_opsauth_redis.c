@@ -1,9 +1,9 @@
 /*
- * Commands on one connection: what is queued, sent, answered, overdue.
+ * Commands on one connection: what is queued, sent, answered.
  *
  * Invariants:
  * - a handler is called exactly once for an accepted command, never from
- *   send(), and always with redis->busy held, so that destroy() in a handler
+ *   send(), and always with link.busy held, so that destroy() in a handler
  *   frees nothing that is still in use above it;
  * - after any handler the connection may be gone: nobody goes on with it
  *   before looking;
@@ -19,22 +19,52 @@
 
 #define NGX_OPSAUTH_REDIS_OUT_MAX      (1024 * 1024)
 #define NGX_OPSAUTH_REDIS_OUT_COMPACT  (32 * 1024)
+/* one reply; a record beyond that costs the connection */
+#define NGX_OPSAUTH_REDIS_REPLY_ELEMENTS  64
+#define NGX_OPSAUTH_REDIS_REPLY_BYTES  (256 * 1024)
 /* a store that is set up may be emptied: look again now and then */
 #define NGX_OPSAUTH_REDIS_MARKER_AGE   1000
+/* between two calls of drop() that are heeded */
+#define NGX_OPSAUTH_REDIS_DROP_AGE     1000
 
 
-static ngx_int_t ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
-    ngx_opsauth_redis_command_t *cmd, ngx_uint_t n, const ngx_str_t *words);
-static void ngx_opsauth_redis_push_marker(ngx_opsauth_redis_t *redis);
+static ngx_int_t ngx_opsauth_redis_greet(ngx_opsauth_link_t *link);
+static void ngx_opsauth_redis_ready(ngx_opsauth_link_t *link);
+static void ngx_opsauth_redis_reply(ngx_opsauth_link_t *link,
+    ngx_opsauth_reply_t *reply);
+static void ngx_opsauth_redis_write(ngx_opsauth_link_t *link);
+static void ngx_opsauth_redis_heard(ngx_opsauth_link_t *link);
+static void ngx_opsauth_redis_free(ngx_opsauth_link_t *link);
+static void ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd, size_t before);
 static void ngx_opsauth_redis_compact(ngx_opsauth_redis_t *redis);
 static void ngx_opsauth_redis_flush_handler(ngx_event_t *ev);
 static void ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis);
 static void ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, ngx_opsauth_reply_t *reply);
-static void ngx_opsauth_redis_timer_handler(ngx_event_t *ev);
-static void ngx_opsauth_redis_overdue(ngx_opsauth_redis_t *redis);
-static void ngx_opsauth_redis_set_timer(ngx_opsauth_redis_t *redis);
-static ngx_msec_t ngx_opsauth_redis_now(void);
+static void ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
+    ngx_opsauth_reply_t *reply);
+
+
+static const ngx_opsauth_link_kind_t  ngx_opsauth_redis_kind = {
+    .title = "redis",
+    .suffix = "",
+    .action = "asking for records",
+    .level = NGX_LOG_ERR,
+    .idle = 0,
+    .skip = 0,
+    .max_elements = NGX_OPSAUTH_REDIS_REPLY_ELEMENTS,
+    .max_bytes = NGX_OPSAUTH_REDIS_REPLY_BYTES,
+    .greet = ngx_opsauth_redis_greet,
+    .ready = ngx_opsauth_redis_ready,
+    .reply = ngx_opsauth_redis_reply,
+    .write = ngx_opsauth_redis_write,
+    .heard = ngx_opsauth_redis_heard,
+    .fail = ngx_opsauth_redis_fail,
+    .quit = ngx_opsauth_redis_quit,
+    .rest = ngx_opsauth_redis_rest,
+    .free = ngx_opsauth_redis_free
+};
 
 
 ngx_opsauth_redis_t *
@@ -47,19 +77,14 @@ ngx_opsauth_redis_create(ngx_opsauth_redis_conf_t *conf, ngx_log_t *log)
         return NULL;
     }
 
-    redis->ident[3] = (void *) -1;
-    redis->conf = conf;
-    redis->log = log;
+    ngx_opsauth_link_init(&redis->link, &ngx_opsauth_redis_kind, conf, log);
+    ngx_opsauth_redis_slow_init(redis);
 
     ngx_queue_init(&redis->ending);
 
     redis->flush.handler = ngx_opsauth_redis_flush_handler;
     redis->flush.data = redis;
     redis->flush.log = log;
-
-    redis->timer.handler = ngx_opsauth_redis_timer_handler;
-    redis->timer.data = redis;
-    redis->timer.log = log;
 
     return redis;
 }
@@ -68,32 +93,23 @@ ngx_opsauth_redis_create(ngx_opsauth_redis_conf_t *conf, ngx_log_t *log)
 void
 ngx_opsauth_redis_destroy(ngx_opsauth_redis_t *redis)
 {
-    ngx_opsauth_redis_enter(redis);
+    ngx_opsauth_link_enter(&redis->link);
 
-    redis->doomed = 1;
-    ngx_opsauth_redis_quit(redis);
+    redis->link.doomed = 1;
+    ngx_opsauth_redis_quit(&redis->link);
 
     if (redis->flush.posted) {
         ngx_delete_posted_event(&redis->flush);
     }
 
-    ngx_opsauth_redis_leave(redis);
+    ngx_opsauth_link_leave(&redis->link);
 }
 
 
-void
-ngx_opsauth_redis_enter(ngx_opsauth_redis_t *redis)
+static void
+ngx_opsauth_redis_free(ngx_opsauth_link_t *link)
 {
-    redis->busy++;
-}
-
-
-void
-ngx_opsauth_redis_leave(ngx_opsauth_redis_t *redis)
-{
-    if (--redis->busy || !redis->doomed) {
-        return;
-    }
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
 
     if (redis->out.start) {
         ngx_free(redis->out.start);
@@ -105,12 +121,15 @@ ngx_opsauth_redis_leave(ngx_opsauth_redis_t *redis)
 
 ngx_int_t
 ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
-    ngx_opsauth_redis_command_t *cmd, ngx_uint_t n, const ngx_str_t *words,
+    ngx_opsauth_redis_command_t *cmd, const ngx_opsauth_codec_form_t *form,
+    const ngx_str_t *prefix, const ngx_str_t *name,
     ngx_opsauth_redis_error_e *error)
 {
-    if (redis->closing || redis->doomed
-        || (redis->state == NGX_OPSAUTH_REDIS_ST_DOWN && redis->failures
-            && (ngx_msec_int_t) (redis->retry_at - ngx_current_msec) > 0))
+    size_t  before;
+
+    if (redis->closing || redis->link.doomed || redis->open
+        || (redis->link.state == NGX_OPSAUTH_LINK_DOWN && redis->link.failures
+            && (ngx_msec_int_t) (redis->link.retry_at - ngx_current_msec) > 0))
     {
         *error = NGX_OPSAUTH_REDIS_DOWN;
         return NGX_DECLINED;
@@ -121,7 +140,7 @@ ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
         return NGX_DECLINED;
     }
 
-    if (redis->state == NGX_OPSAUTH_REDIS_ST_READY && !redis->marking
+    if (redis->link.state == NGX_OPSAUTH_LINK_READY && !redis->marking
         && (!redis->marked
             || ngx_current_msec - redis->marker_at
                >= NGX_OPSAUTH_REDIS_MARKER_AGE))
@@ -129,10 +148,24 @@ ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
         ngx_opsauth_redis_push_marker(redis);
     }
 
-    if (ngx_opsauth_redis_push(redis, cmd, n, words) != NGX_OK) {
+    if (redis->answered >= NGX_OPSAUTH_REDIS_OUT_COMPACT) {
+        ngx_opsauth_redis_compact(redis);
+    }
+
+    before = redis->out.last - redis->out.start;
+
+    if (ngx_opsauth_codec_encode_form(&redis->out, NGX_OPSAUTH_REDIS_OUT_MAX,
+                                      form, prefix, name, redis->link.log)
+        != NGX_OK)
+    {
         *error = NGX_OPSAUTH_REDIS_FULL;
         return NGX_DECLINED;
     }
+
+    ngx_opsauth_redis_push(redis, cmd, before);
+
+    /* an attempt that the breaker began is somebody's now */
+    redis->link.timer.cancelable = 0;
 
     ngx_post_event(&redis->flush, &ngx_posted_events);
 
@@ -147,6 +180,40 @@ ngx_opsauth_redis_is_marked(ngx_opsauth_redis_t *redis)
 }
 
 
+void
+ngx_opsauth_redis_unmark(ngx_opsauth_redis_t *redis)
+{
+    redis->marked = 0;
+}
+
+
+uint64_t
+ngx_opsauth_redis_server(ngx_opsauth_redis_t *redis)
+{
+    return (redis->link.state == NGX_OPSAUTH_LINK_READY) ? redis->link.server
+                                                         : 0;
+}
+
+
+void
+ngx_opsauth_redis_drop(ngx_opsauth_redis_t *redis)
+{
+    if (redis->link.state != NGX_OPSAUTH_LINK_READY
+        || (redis->dropped
+            && ngx_current_msec - redis->dropped_at
+               < NGX_OPSAUTH_REDIS_DROP_AGE))
+    {
+        return;
+    }
+
+    redis->dropping = 1;
+    redis->dropped = 1;
+    redis->dropped_at = ngx_current_msec;
+
+    ngx_post_event(&redis->flush, &ngx_posted_events);
+}
+
+
 ngx_uint_t
 ngx_opsauth_redis_live(ngx_opsauth_redis_t *redis)
 {
@@ -154,25 +221,13 @@ ngx_opsauth_redis_live(ngx_opsauth_redis_t *redis)
 }
 
 
-static ngx_int_t
+/* its bytes stand in out, from "before" on */
+
+static void
 ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
-    ngx_opsauth_redis_command_t *cmd, ngx_uint_t n, const ngx_str_t *words)
+    ngx_opsauth_redis_command_t *cmd, size_t before)
 {
-    size_t                     before;
     ngx_opsauth_redis_slot_t  *slot;
-
-    if (redis->answered >= NGX_OPSAUTH_REDIS_OUT_COMPACT) {
-        ngx_opsauth_redis_compact(redis);
-    }
-
-    before = redis->out.last - redis->out.start;
-
-    if (ngx_opsauth_codec_encode(&redis->out, NGX_OPSAUTH_REDIS_OUT_MAX, n,
-                                 words, redis->log)
-        != NGX_OK)
-    {
-        return NGX_DECLINED;
-    }
 
     cmd->retried = 0;
     cmd->done = 0;
@@ -181,21 +236,26 @@ ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
 
     slot->command = cmd;
     slot->size = (uint32_t) (redis->out.last - redis->out.start - before);
-
-    return NGX_OK;
 }
 
 
-static void
+void
 ngx_opsauth_redis_push_marker(ngx_opsauth_redis_t *redis)
 {
+    size_t     before;
     ngx_str_t  words[3];
 
     ngx_str_set(&words[0], "HMGET");
-    words[1] = redis->conf->marker;
+    words[1] = redis->link.conf->marker;
     ngx_str_set(&words[2], "v");
 
-    if (ngx_opsauth_redis_push(redis, &redis->marker, 3, words) == NGX_OK) {
+    before = redis->out.last - redis->out.start;
+
+    if (ngx_opsauth_codec_encode(&redis->out, NGX_OPSAUTH_REDIS_OUT_MAX, 3,
+                                 words, redis->link.log)
+        == NGX_OK)
+    {
+        ngx_opsauth_redis_push(redis, &redis->marker, before);
         redis->marking = 1;
     }
 }
@@ -229,22 +289,28 @@ ngx_opsauth_redis_flush_handler(ngx_event_t *ev)
 
     redis = ev->data;
 
-    ngx_opsauth_redis_enter(redis);
+    ngx_opsauth_link_enter(&redis->link);
 
-    switch (redis->state) {
+    switch (redis->link.state) {
 
-    case NGX_OPSAUTH_REDIS_ST_DOWN:
+    case NGX_OPSAUTH_LINK_DOWN:
 
         if (redis->nslots) {
-            ngx_opsauth_redis_connect(redis);
+            redis->link.timer.cancelable = 0;
+            ngx_opsauth_link_connect(&redis->link);
         }
 
         break;
 
-    case NGX_OPSAUTH_REDIS_ST_READY:
+    case NGX_OPSAUTH_LINK_READY:
 
         if (ngx_exiting && ngx_opsauth_redis_live(redis) == 0) {
-            ngx_opsauth_redis_quit(redis);
+            ngx_opsauth_redis_quit(&redis->link);
+            break;
+        }
+
+        if (redis->dropping) {
+            ngx_opsauth_redis_move(redis);
             break;
         }
 
@@ -256,48 +322,22 @@ ngx_opsauth_redis_flush_handler(ngx_event_t *ev)
         break;
     }
 
-    ngx_opsauth_redis_leave(redis);
+    ngx_opsauth_link_leave(&redis->link);
 }
 
 
 void
 ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis)
 {
-    ssize_t            n;
-    ngx_buf_t         *out;
-    ngx_connection_t  *c;
-
-    c = redis->connection;
-    out = &redis->out;
-
     if (redis->nsent < redis->nslots) {
         ngx_opsauth_redis_stamp(redis);
     }
 
-    while (out->pos < out->last && c->write->ready) {
-
-        n = c->send(c, out->pos, out->last - out->pos);
-
-        if (n == NGX_ERROR) {
-            ngx_opsauth_redis_fail(redis, NGX_OPSAUTH_REDIS_CLOSED,
-                                   ngx_socket_errno, "send() failed");
-            return;
-        }
-
-        if (n <= 0) {
-            break;
-        }
-
-        out->pos += n;
-    }
-
-    if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
-        ngx_opsauth_redis_fail(redis, NGX_OPSAUTH_REDIS_CLOSED, 0,
-                               "its socket can't be watched");
+    if (ngx_opsauth_link_send(&redis->link, &redis->out) != NGX_OK) {
         return;
     }
 
-    c->idle = (ngx_opsauth_redis_live(redis) == 0);
+    redis->link.connection->idle = (ngx_opsauth_redis_live(redis) == 0);
 
     ngx_opsauth_redis_set_timer(redis);
 }
@@ -311,7 +351,7 @@ ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis)
     ngx_msec_t                 now;
     ngx_opsauth_redis_slot_t  *slot;
 
-    now = ngx_opsauth_redis_now();
+    now = ngx_opsauth_link_now();
     redis->flushes++;
 
     while (redis->nsent < redis->nslots) {
@@ -320,16 +360,67 @@ ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis)
         slot->sent_at = now;
         slot->flush = redis->flushes;
         slot->command->sent_at = now;
-        slot->command->deadline = now + redis->conf->timeout;
+        slot->command->deadline = now + redis->link.conf->timeout;
     }
+}
+
+
+static ngx_int_t
+ngx_opsauth_redis_greet(ngx_opsauth_link_t *link)
+{
+    ngx_str_t             words[3];
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    redis->marked = 0;
+    redis->dropping = 0;
+
+    ngx_str_set(&words[0], "HMGET");
+    words[1] = link->conf->marker;
+    ngx_str_set(&words[2], "v");
+
+    return ngx_opsauth_link_step(link, ngx_opsauth_redis_marker_reply, 3,
+                                 words);
+}
+
+
+static void
+ngx_opsauth_redis_ready(ngx_opsauth_link_t *link)
+{
+    ngx_opsauth_redis_flush((ngx_opsauth_redis_t *) link);
+}
+
+
+static void
+ngx_opsauth_redis_write(ngx_opsauth_link_t *link)
+{
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    /* epoll tells of it with every reply; poll must be told to stop */
+
+    if (redis->out.pos < redis->out.last
+        || !(ngx_event_flags & NGX_USE_CLEAR_EVENT))
+    {
+        ngx_opsauth_redis_flush(redis);
+    }
+}
+
+
+static void
+ngx_opsauth_redis_heard(ngx_opsauth_link_t *link)
+{
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    redis->heard = redis->flushes;
 }
 
 
 /* one reply on a connection that is READY */
 
-void
-ngx_opsauth_redis_reply(ngx_opsauth_redis_t *redis, ngx_opsauth_reply_t *reply)
+static void
+ngx_opsauth_redis_reply(ngx_opsauth_link_t *link, ngx_opsauth_reply_t *reply)
 {
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
     ngx_buf_t                    *out;
     ngx_opsauth_redis_slot_t     *slot;
     ngx_opsauth_redis_command_t  *cmd;
@@ -340,8 +431,8 @@ ngx_opsauth_redis_reply(ngx_opsauth_redis_t *redis, ngx_opsauth_reply_t *reply)
     if (redis->nsent == 0
         || redis->answered + slot->size > (size_t) (out->pos - out->start))
     {
-        ngx_opsauth_redis_fail(redis, NGX_OPSAUTH_REDIS_ERROR, 0,
-                               "it sent a reply that nobody asked for");
+        ngx_opsauth_link_fail(&redis->link, NGX_OPSAUTH_REDIS_ERROR, 0,
+                              "it sent a reply that nobody asked for");
         return;
     }
 
@@ -368,6 +459,9 @@ ngx_opsauth_redis_reply(ngx_opsauth_redis_t *redis, ngx_opsauth_reply_t *reply)
 
     if (cmd == &redis->marker) {
         redis->marking = 0;
+
+    } else {
+        ngx_opsauth_redis_in_time(redis);
     }
 
     if (reply->type == NGX_OPSAUTH_REPLY_ERROR) {
@@ -376,11 +470,11 @@ ngx_opsauth_redis_reply(ngx_opsauth_redis_t *redis, ngx_opsauth_reply_t *reply)
     }
 
     if (cmd == &redis->marker) {
-        ngx_opsauth_redis_marker_reply(redis, reply);
+        ngx_opsauth_redis_marker_reply(link, reply);
         return;
     }
 
-    ngx_opsauth_redis_alive(redis);
+    ngx_opsauth_link_alive(&redis->link);
 
     cmd->done = 1;
     cmd->handler(cmd, reply, NGX_OPSAUTH_REDIS_OK);
@@ -402,12 +496,12 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
             ngx_queue_insert_tail(&redis->ending, &cmd->queue);
         }
 
-        ngx_opsauth_redis_fail_reply(redis, entry, reply, "HMGET");
+        ngx_opsauth_link_fail_reply(&redis->link, entry, reply, "HMGET");
         return;
     }
 
     if (cmd == &redis->marker) {
-        ngx_opsauth_redis_marker_reply(redis, reply);
+        ngx_opsauth_redis_marker_reply(&redis->link, reply);
         return;
     }
 
@@ -420,16 +514,20 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
 
 /* in the greeting, and later ahead of lookups */
 
-void
-ngx_opsauth_redis_marker_reply(ngx_opsauth_redis_t *redis,
+static void
+ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply)
 {
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    ngx_opsauth_redis_probed(redis);
+
     redis->marked = 0;
     redis->marker_at = ngx_current_msec;
 
     if (reply->type == NGX_OPSAUTH_REPLY_ARRAY && reply->n == 1) {
         redis->marked = (reply->elements[0].type != NGX_OPSAUTH_REPLY_NIL);
-        ngx_opsauth_redis_alive(redis);
+        ngx_opsauth_link_alive(&redis->link);
 
         if (!redis->marked) {
             ngx_opsauth_redis_unmarked_log(redis);
@@ -439,72 +537,12 @@ ngx_opsauth_redis_marker_reply(ngx_opsauth_redis_t *redis,
     }
 
     if (reply->type != NGX_OPSAUTH_REPLY_ERROR) {
-        ngx_opsauth_redis_fail(redis, NGX_OPSAUTH_REDIS_ERROR, 0,
-                               "it does not answer as Redis does");
+        ngx_opsauth_link_fail(&redis->link, NGX_OPSAUTH_REDIS_ERROR, 0,
+                              "it does not answer as Redis does");
         return;
     }
 
     ngx_opsauth_redis_marker_log(redis, reply);
-}
-
-
-ngx_uint_t
-ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis, ngx_uint_t retry,
-    ngx_opsauth_redis_error_e error)
-{
-    u_char                       *src, *dst;
-    uint32_t                      size;
-    ngx_uint_t                    i, kept, unsent;
-    ngx_opsauth_redis_slot_t     *slot;
-    ngx_opsauth_redis_command_t  *cmd;
-
-    if (redis->nslots == 0) {
-        return 0;
-    }
-
-    dst = redis->out.start;
-    src = dst + redis->answered;
-    kept = 0;
-
-    for (i = 0; i < redis->nslots; i++) {
-        slot = ngx_opsauth_redis_slot(redis, i);
-        cmd = slot->command;
-        size = slot->size;
-        unsent = (i >= redis->nsent);
-
-        if (cmd == NULL || cmd == &redis->marker) {
-            /* nobody waits for it */
-
-        } else if (retry
-                   && (unsent
-                       || (!cmd->retried
-                           && (int32_t) (slot->flush - redis->heard) > 0)))
-        {
-            cmd->retried |= !unsent;
-
-            ngx_memmove(dst, src, size);
-            dst += size;
-
-            *ngx_opsauth_redis_slot(redis, kept++) = *slot;
-
-        } else {
-            cmd->error = error;
-            ngx_queue_insert_tail(&redis->ending, &cmd->queue);
-        }
-
-        src += size;
-    }
-
-    redis->nslots = kept;
-    redis->nsent = 0;
-    redis->ndead = 0;
-    redis->marking = 0;
-
-    redis->answered = 0;
-    redis->out.pos = redis->out.start;
-    redis->out.last = dst;
-
-    return kept;
 }
 
 
@@ -533,157 +571,20 @@ ngx_opsauth_redis_end(ngx_opsauth_redis_t *redis)
  */
 
 void
-ngx_opsauth_redis_rest(ngx_opsauth_redis_t *redis)
+ngx_opsauth_redis_rest(ngx_opsauth_link_t *link)
 {
-    if (redis->state != NGX_OPSAUTH_REDIS_ST_READY
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    if (redis->link.state != NGX_OPSAUTH_LINK_READY
         || ngx_opsauth_redis_live(redis))
     {
         return;
     }
 
-    redis->connection->idle = 1;
+    redis->link.connection->idle = 1;
     redis->timer.cancelable = 1;
 
     if (ngx_exiting) {
         ngx_post_event(&redis->flush, &ngx_posted_events);
     }
-}
-
-
-static void
-ngx_opsauth_redis_timer_handler(ngx_event_t *ev)
-{
-    ngx_opsauth_redis_t  *redis;
-
-    redis = ev->data;
-
-    ngx_opsauth_redis_enter(redis);
-
-    if (redis->state == NGX_OPSAUTH_REDIS_ST_READY) {
-        ngx_opsauth_redis_overdue(redis);
-        ngx_opsauth_redis_rest(redis);
-
-    } else {
-        ngx_opsauth_redis_attempt_timeout(redis);
-    }
-
-    ngx_opsauth_redis_leave(redis);
-}
-
-
-static void
-ngx_opsauth_redis_overdue(ngx_opsauth_redis_t *redis)
-{
-    ngx_msec_t                 timeout, age;
-    ngx_uint_t                 before;
-    ngx_opsauth_redis_slot_t  *slot;
-
-    timeout = redis->conf->timeout;
-    before = redis->ndead;
-
-    while (redis->ndead < redis->nsent) {
-        slot = ngx_opsauth_redis_slot(redis, redis->ndead);
-
-        if ((ngx_msec_int_t) (ngx_current_msec - slot->sent_at - timeout) < 0)
-        {
-            break;
-        }
-
-        if (slot->command == &redis->marker) {
-            redis->marking = 0;
-
-        } else {
-            slot->command->error = NGX_OPSAUTH_REDIS_TIMEOUT;
-            ngx_queue_insert_tail(&redis->ending, &slot->command->queue);
-        }
-
-        slot->command = NULL;
-        redis->ndead++;
-    }
-
-    if (redis->ndead) {
-        age = ngx_current_msec - ngx_opsauth_redis_slot(redis, 0)->sent_at;
-
-        if ((ngx_msec_int_t) (age - 4 * timeout) >= 0
-            || redis->ndead >= NGX_OPSAUTH_REDIS_PENDING_MAX)
-        {
-            ngx_opsauth_redis_fail(redis, NGX_OPSAUTH_REDIS_TIMEOUT, 0,
-                                   "it does not answer");
-            return;
-        }
-    }
-
-    if (redis->ndead > before) {
-        ngx_opsauth_redis_trouble(redis, NGX_OPSAUTH_REDIS_TIMEOUT, 0,
-                                  "it does not answer in time");
-    }
-
-    ngx_opsauth_redis_set_timer(redis);
-
-    ngx_opsauth_redis_end(redis);
-}
-
-
-/*
- * Left as it is where it comes early enough: then its handler sets it anew,
- * and a reply costs no timer at all.
- */
-
-static void
-ngx_opsauth_redis_set_timer(ngx_opsauth_redis_t *redis)
-{
-    ngx_msec_t     at, live_at;
-    ngx_event_t   *timer;
-
-    timer = &redis->timer;
-    timer->cancelable = (ngx_opsauth_redis_live(redis) == 0);
-
-    if (redis->nsent == 0) {
-        return;
-    }
-
-    at = ngx_opsauth_redis_slot(redis, 0)->sent_at + redis->conf->timeout;
-
-    if (redis->ndead) {
-        at += 3 * redis->conf->timeout;
-
-        if (redis->ndead < redis->nsent) {
-            live_at = ngx_opsauth_redis_slot(redis, redis->ndead)->sent_at
-                      + redis->conf->timeout;
-
-            if ((ngx_msec_int_t) (live_at - at) < 0) {
-                at = live_at;
-            }
-        }
-    }
-
-    if (timer->timer_set) {
-        if ((ngx_msec_int_t) (timer->timer.key - at) <= 0) {
-            return;
-        }
-
-        ngx_del_timer(timer);
-    }
-
-    if ((ngx_msec_int_t) (at - ngx_current_msec) < 1) {
-        at = ngx_current_msec + 1;
-    }
-
-    ngx_add_timer(timer, at - ngx_current_msec);
-}
-
-
-/*
- * The clock of ngx_current_msec, which stands still within a turn of the event
- * loop, read now: sent_at is compared with both.
- */
-
-static ngx_msec_t
-ngx_opsauth_redis_now(void)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (ngx_msec_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }

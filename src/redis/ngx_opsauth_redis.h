@@ -1,7 +1,7 @@
 /*
  * One connection of this worker to one Redis: connect, greeting (AUTH, SELECT,
- * CLIENT SETNAME, the store's marker), pipelined commands, timeouts with
- * tombstones, backoff. It lives on nginx's own connections and timers.
+ * CLIENT SETNAME, INFO, the store's marker), pipelined commands, timeouts with
+ * tombstones, backoff, breaker. It lives on nginx's own connections and timers.
  *
  * Nothing connects before the first command, so helper processes and idle
  * workers cost nothing.
@@ -56,7 +56,9 @@ typedef struct {
    the table of REDIS section 5 */
 typedef enum {
     NGX_OPSAUTH_REDIS_OK = 0,
-    NGX_OPSAUTH_REDIS_DOWN,             /* in backoff, or connecting failed */
+    NGX_OPSAUTH_REDIS_DOWN,             /* in backoff, connecting failed, or
+                                           too much of late was not answered
+                                           in time */
     NGX_OPSAUTH_REDIS_CLOSED,           /* closed while the command was out */
     NGX_OPSAUTH_REDIS_TIMEOUT,
     NGX_OPSAUTH_REDIS_FULL,             /* too many commands pending */
@@ -100,18 +102,36 @@ ngx_opsauth_redis_t *ngx_opsauth_redis_create(ngx_opsauth_redis_conf_t *conf,
 void ngx_opsauth_redis_destroy(ngx_opsauth_redis_t *redis);
 
 /*
- * Queues one idempotent read; all of one event-loop turn leave in one write.
- * Never calls the handler before it returns.
+ * Queues one idempotent read of the key "<prefix><name>"; all of one event-loop
+ * turn leave in one write. Never calls the handler before it returns.
  * NGX_OK        accepted: the handler will be called
  * NGX_DECLINED  not accepted, *error says why (DOWN, FULL); the handler will
  *               not be called
  */
 ngx_int_t ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
-    ngx_opsauth_redis_command_t *cmd, ngx_uint_t n, const ngx_str_t *words,
+    ngx_opsauth_redis_command_t *cmd, const ngx_opsauth_codec_form_t *form,
+    const ngx_str_t *prefix, const ngx_str_t *name,
     ngx_opsauth_redis_error_e *error);
 
 /* the store's marker stood there when this connection last looked */
 ngx_uint_t ngx_opsauth_redis_is_marked(ngx_opsauth_redis_t *redis);
+
+/* the store may have been emptied: it counts as not set up until the marker
+   was seen again, ahead of the next read */
+void ngx_opsauth_redis_unmark(ngx_opsauth_redis_t *redis);
+
+/*
+ * Who it is connected to: a number made of the server's run id, or of its
+ * address where the ACL hides that; never 0. 0: not connected now.
+ */
+uint64_t ngx_opsauth_redis_server(ngx_opsauth_redis_t *redis);
+
+/*
+ * Another server than this one serves the store by now: closes the connection
+ * soon, not within this call; pending commands go out on a new one. Calls that
+ * follow one another too closely do nothing.
+ */
+void ngx_opsauth_redis_drop(ngx_opsauth_redis_t *redis);
 
 /* one table for all error replies; reply->type is ERROR */
 ngx_opsauth_redis_error_e ngx_opsauth_redis_classify(

@@ -6,7 +6,7 @@
  * the command's arguments, and those are digests or a password.
  */
 
-#include "ngx_opsauth_redis_conn.h"
+#include "ngx_opsauth_link.h"
 
 
 #define ngx_opsauth_redis_entry(text, error, fatal, remedy)                   \

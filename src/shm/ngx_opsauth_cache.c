@@ -16,7 +16,7 @@
 
 
 #define NGX_OPSAUTH_CACHE_MAGIC    0x31656863616e6f7aULL
-#define NGX_OPSAUTH_CACHE_VERSION  1
+#define NGX_OPSAUTH_CACHE_VERSION  2
 
 /* as nginx asks of its own zones */
 #define NGX_OPSAUTH_CACHE_PAGES    8
@@ -28,9 +28,8 @@ struct ngx_opsauth_cache_zone_s {
     uint64_t        size;               /* of the table's block */
     uint64_t        pad[5];
 
-    /* a line of its own, read by every hit and written by the feed: room for
-       covered_from and covered_to */
-    uint64_t        coverage[8];
+    /* a line of its own, read by every hit and written by the feed */
+    ngx_opsauth_coverage_t  coverage;
 
     /* written under the lock */
     uint64_t        fills;
@@ -47,7 +46,8 @@ static ngx_int_t ngx_opsauth_cache_adopt(ngx_opsauth_cache_t *cache);
 static ngx_int_t ngx_opsauth_cache_create(ngx_opsauth_cache_t *cache,
     ngx_uint_t dirty);
 static ngx_opsauth_cache_e ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
-    const ngx_opsauth_entry_t *entry, ngx_msec_t now);
+    const u_char *key, const ngx_opsauth_entry_t *entry, ngx_msec_t now);
+static ngx_msec_t ngx_opsauth_cache_now(void);
 static void ngx_opsauth_cache_count(uint64_t *counter);
 
 
@@ -244,27 +244,33 @@ ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache, const u_char *key,
         return NGX_OPSAUTH_CACHE_MISS;
     }
 
-    return ngx_opsauth_cache_trust(cache, entry, now);
+    return ngx_opsauth_cache_trust(cache, key, entry, now);
 }
 
 
 /*
- * The rule without a feed: nobody tells that a record changed, so a copy
- * counts as the record for one lease from the moment its read was sent. What
- * was found absent may stay so for cache_negative: that refuses a new
- * credential a little longer, it never lets one pass. An entry that was
- * invalidated or flushed doesn't come here, the table has lost it.
+ * The rule of DESIGN section 7. A copy counts as the record
  *
- * The rule of coverage (DESIGN section 7) replaces this function.
+ *   - for one lease from the moment its read was sent: what was changed and
+ *     acknowledged before, it has seen; what came later ends it within the
+ *     lease, feed or no feed;
+ *   - for cache_valid, as long as it is covered.
+ *
+ * What was found absent may stay so for cache_negative: where no feed tells of
+ * the record that was made, that refuses a new credential a little longer, it
+ * never lets one pass. An entry that was invalidated or flushed doesn't come
+ * here, the table has lost it.
  */
 
 static ngx_opsauth_cache_e
-ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
+ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache, const u_char *key,
     const ngx_opsauth_entry_t *entry, ngx_msec_t now)
 {
-    ngx_msec_t      age, bound;
-    ngx_msec_int_t  diff;
+    ngx_msec_t               age, bound, valid;
+    ngx_msec_int_t           diff;
+    ngx_opsauth_coverage_t  *coverage;
 
+    coverage = &cache->zone->coverage;
     diff = (ngx_msec_int_t) (now - entry->fetched_at);
 
     /* the worker that filled it had a fresher clock than ours */
@@ -275,17 +281,80 @@ ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
                                         : NGX_OPSAUTH_CACHE_MISS;
     }
 
-    bound = ngx_min(cache->lease, cache->valid);
+    /* up to a tenth less, so that what was filled together ends apart */
 
-    if (age <= bound) {
-        return NGX_OPSAUTH_CACHE_FRESH;
+    valid = cache->valid - cache->valid / 10 * key[16] / 256;
+    bound = ngx_min(cache->lease, valid);
+
+    if (age <= valid
+        && ngx_opsauth_coverage_holds(coverage, entry->fetched_at, now,
+                                      cache->lease))
+    {
+        bound = valid;
     }
 
-    if (cache->stale && age - bound <= cache->stale) {
-        return NGX_OPSAUTH_CACHE_STALE;
+    if (bound != 0 && age <= bound) {
+        return (age > bound - bound / 5) ? NGX_OPSAUTH_CACHE_AGEING
+                                         : NGX_OPSAUTH_CACHE_FRESH;
+    }
+
+    if (cache->stale) {
+        diff = (ngx_msec_int_t)
+                   (now - ngx_opsauth_coverage_coherent(coverage,
+                                                        entry->fetched_at));
+
+        if (diff <= (ngx_msec_int_t) (cache->lease + cache->stale)) {
+            return NGX_OPSAUTH_CACHE_STALE;
+        }
     }
 
     return NGX_OPSAUTH_CACHE_MISS;
+}
+
+
+ngx_int_t
+ngx_opsauth_cache_certify(ngx_opsauth_cache_t *cache, uint64_t server,
+    ngx_msec_t started, ngx_msec_t sent_at)
+{
+    ngx_msec_t              now;
+    ngx_opsauth_coverage_e  rc;
+
+    ngx_shmtx_lock(&cache->shpool->mutex);
+
+    now = ngx_opsauth_cache_now();
+
+    rc = ngx_opsauth_coverage_certify(&cache->zone->coverage, server, started,
+                                      sent_at, now, cache->lease);
+
+    /* what was read from the other server may be its past */
+
+    if (rc == NGX_OPSAUTH_COVERAGE_TAKEN) {
+        ngx_opsauth_table_flush(cache->table);
+    }
+
+    ngx_shmtx_unlock(&cache->shpool->mutex);
+
+    return (rc == NGX_OPSAUTH_COVERAGE_REFUSED) ? NGX_DECLINED : NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_opsauth_cache_foreign(ngx_opsauth_cache_t *cache, uint64_t server)
+{
+    return ngx_opsauth_coverage_foreign(&cache->zone->coverage, server,
+                                        ngx_opsauth_cache_now(),
+                                        cache->lease);
+}
+
+
+static ngx_msec_t
+ngx_opsauth_cache_now(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (ngx_msec_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 
@@ -314,8 +383,8 @@ ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache, const u_char *key,
 
 ngx_int_t
 ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
-    const ngx_opsauth_cache_ticket_t *ticket, ngx_msec_t fetched_at,
-    ngx_uint_t type, const u_char *data, size_t len)
+    const ngx_opsauth_cache_ticket_t *ticket, uint64_t server,
+    ngx_msec_t fetched_at, ngx_uint_t type, const u_char *data, size_t len)
 {
     ngx_int_t   rc;
     ngx_uint_t  negative;
@@ -329,9 +398,10 @@ ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
 
     ngx_shmtx_lock(&cache->shpool->mutex);
 
-    /* under the lock, so that no invalidation comes between check and put */
+    /* under the lock, so that nothing comes between check and put */
 
-    rc = ngx_opsauth_cache_check(cache, key, ticket);
+    rc = ngx_opsauth_cache_foreign(cache, server)
+         ? NGX_DECLINED : ngx_opsauth_cache_check(cache, key, ticket);
 
     if (rc == NGX_OK) {
         rc = ngx_opsauth_table_put(cache->table, key, fetched_at, type,
@@ -386,6 +456,10 @@ ngx_opsauth_cache_stats(ngx_opsauth_cache_t *cache,
     stats->invalidations = __atomic_load_n(&zone->invalidations,
                                            __ATOMIC_RELAXED);
     stats->flushes = __atomic_load_n(&zone->flushes, __ATOMIC_RELAXED);
+    stats->covered_from = __atomic_load_n(&zone->coverage.from,
+                                          __ATOMIC_RELAXED);
+    stats->covered_to = __atomic_load_n(&zone->coverage.to, __ATOMIC_RELAXED);
+    stats->gaps = __atomic_load_n(&zone->coverage.gaps, __ATOMIC_RELAXED);
 }
 
 

@@ -2,9 +2,9 @@
  * The L1 cache of records in a shared zone: the slot table, its one lock, and
  * the rule that says which copy may still be used (DESIGN section 7).
  *
- * Without the invalidation feed, a copy is fresh for one lease (or cache_valid,
- * whichever is shorter) from the moment its read was sent, and no longer: that
- * alone keeps the bound on how long a revoked credential can pass.
+ * While a feed announces changes, a copy is fresh for cache_valid; without it
+ * for one lease from the moment its read was sent, which alone keeps the bound
+ * on how long a revoked credential can pass.
  */
 
 #ifndef NGX_OPSAUTH_CACHE_H
@@ -13,6 +13,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_opsauth_coverage.h"
 #include "ngx_opsauth_table.h"
 
 
@@ -40,7 +41,8 @@ typedef struct {
 typedef enum {
     NGX_OPSAUTH_CACHE_MISS = 0,     /* none, or good for nothing */
     NGX_OPSAUTH_CACHE_STALE,        /* only where Redis can't be asked */
-    NGX_OPSAUTH_CACHE_FRESH
+    NGX_OPSAUTH_CACHE_FRESH,
+    NGX_OPSAUTH_CACHE_AGEING        /* fresh, and due to be read again */
 } ngx_opsauth_cache_e;
 
 
@@ -57,6 +59,10 @@ typedef struct {
     uint64_t                   refused;         /* something changed meanwhile */
     uint64_t                   invalidations;
     uint64_t                   flushes;
+    uint64_t                   covered_from;    /* ms, CLOCK_MONOTONIC; 0:
+                                                   never covered */
+    uint64_t                   covered_to;
+    uint64_t                   gaps;            /* times it began anew */
 } ngx_opsauth_cache_stats_t;
 
 
@@ -89,7 +95,19 @@ ngx_int_t ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache,
    request */
 ngx_int_t ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache,
     const u_char *key, const ngx_opsauth_cache_ticket_t *ticket,
-    ngx_msec_t fetched_at, ngx_uint_t type, const u_char *data, size_t len);
+    uint64_t server, ngx_msec_t fetched_at, ngx_uint_t type,
+    const u_char *data, size_t len);
+
+/*
+ * The feed on this server got a certificate: see ngx_opsauth_coverage.h.
+ * NGX_DECLINED: another server covers by now, the feed is on the wrong one.
+ */
+ngx_int_t ngx_opsauth_cache_certify(ngx_opsauth_cache_t *cache,
+    uint64_t server, ngx_msec_t started, ngx_msec_t sent_at);
+
+/* another server covers now: this one's answers may be the past */
+ngx_uint_t ngx_opsauth_cache_foreign(ngx_opsauth_cache_t *cache,
+    uint64_t server);
 
 /* one record changed; everything may have changed */
 void ngx_opsauth_cache_invalidate(ngx_opsauth_cache_t *cache,

@@ -1,0 +1,193 @@
+/*
+ * What a command connection and a feed have in common: one connection to one
+ * Redis, from DOWN to READY and back, with its greeting, its backoff and its
+ * lines in the log. Nobody outside src/redis includes it.
+ *
+ * ngx_opsauth_link.c         the connection
+ * ngx_opsauth_link_addr.c    where the server is
+ * ngx_opsauth_link_greet.c   AUTH, SELECT, CLIENT SETNAME, who the server is
+ * ngx_opsauth_link_log.c     what the error log gets of it
+ * ngx_opsauth_redis_error.c  what error replies mean
+ *
+ * A link is the first member of what it serves, which calls it "the user".
+ */
+
+#ifndef NGX_OPSAUTH_LINK_H
+#define NGX_OPSAUTH_LINK_H
+
+#include "ngx_opsauth_redis.h"
+
+
+/* AUTH, SELECT, CLIENT SETNAME, INFO, and one of the user's own */
+#define NGX_OPSAUTH_LINK_STEPS  5
+
+
+typedef struct ngx_opsauth_link_s  ngx_opsauth_link_t;
+
+
+typedef enum {
+    NGX_OPSAUTH_LINK_DOWN = 0,
+    NGX_OPSAUTH_LINK_RESOLVING,
+    NGX_OPSAUTH_LINK_CONNECTING,
+    NGX_OPSAUTH_LINK_GREETING,
+    NGX_OPSAUTH_LINK_READY
+} ngx_opsauth_link_state_e;
+
+
+typedef void (*ngx_opsauth_link_step_pt)(ngx_opsauth_link_t *link,
+    ngx_opsauth_reply_t *reply);
+
+
+/* what makes one kind of user differ from another */
+typedef struct {
+    const char   *title;            /* "<title> "URL" of store "main" is ..." */
+    const char   *suffix;           /* of the client's name */
+    const char   *action;           /* "... while <action>", once READY */
+    ngx_uint_t    level;            /* of the line that says "is down" */
+    unsigned      idle:1;           /* nginx may close it whenever it quits */
+    unsigned      skip:1;           /* larger replies are cut, not refused */
+
+    /* of one reply */
+    ngx_uint_t    max_elements;
+    size_t        max_bytes;
+
+    /* adds to the greeting by ngx_opsauth_link_step() */
+    ngx_int_t   (*greet)(ngx_opsauth_link_t *link);
+    /* the greeting was answered */
+    void        (*ready)(ngx_opsauth_link_t *link);
+    /* READY: a reply; the socket can be written to; something was read */
+    void        (*reply)(ngx_opsauth_link_t *link, ngx_opsauth_reply_t *reply);
+    void        (*write)(ngx_opsauth_link_t *link);
+    void        (*heard)(ngx_opsauth_link_t *link);
+    /* the connection is lost or useless: it is the user who calls close() */
+    void        (*fail)(ngx_opsauth_link_t *link,
+        ngx_opsauth_redis_error_e error, ngx_err_t err, const char *why);
+    /* nginx wants it closed: without complaint */
+    void        (*quit)(ngx_opsauth_link_t *link);
+    /* after an event: is there anything left to do? */
+    void        (*rest)(ngx_opsauth_link_t *link);
+    /* nobody uses it any more */
+    void        (*free)(ngx_opsauth_link_t *link);
+} ngx_opsauth_link_kind_t;
+
+
+struct ngx_opsauth_link_s {
+    /* debug logs take ev->data for a connection and read its fd, the fourth */
+    void                           *ident[4];
+
+    const ngx_opsauth_link_kind_t  *kind;
+    ngx_opsauth_redis_conf_t       *conf;
+    ngx_log_t                      *log;        /* the cycle's */
+    ngx_opsauth_link_state_e        state;
+
+    /* of one connection, or one attempt to get one */
+    ngx_connection_t               *connection;
+    ngx_pool_t                     *pool;
+    ngx_opsauth_codec_t            *codec;
+    ngx_resolver_ctx_t             *resolving;
+    ngx_peer_connection_t           peer;
+    ngx_addr_t                     *addrs;
+    ngx_uint_t                      naddrs;
+    ngx_uint_t                      tries;      /* addresses not tried yet */
+    ngx_buf_t                       greeting;
+    ngx_opsauth_link_step_pt        steps[NGX_OPSAUTH_LINK_STEPS];
+    ngx_uint_t                      nsteps;
+    ngx_uint_t                      step;
+    uint64_t                        server;     /* who answers; 0: not known */
+    ngx_uint_t                      logged;     /* bits of error classes */
+
+    /* across connections */
+    ngx_uint_t                      turn;       /* of the addresses */
+    ngx_uint_t                      failures;   /* in a row */
+    ngx_msec_t                      retry_at;   /* failures: not before */
+    ngx_opsauth_redis_error_e       trouble;    /* as last logged */
+    ngx_msec_t                      slow_at;    /* slow, busy: logged at */
+
+    ngx_event_t                     timer;      /* of the attempt; whether it
+                                                   is cancelable is the user's
+                                                   to say */
+    ngx_uint_t                      busy;       /* our own frames above */
+
+    unsigned                        doomed:1;   /* freed when not busy */
+};
+
+
+typedef struct {
+    ngx_str_t                    text;
+    ngx_opsauth_redis_error_e    error;
+    ngx_uint_t                   fatal;         /* the connection is no use */
+    const char                  *remedy;
+} ngx_opsauth_redis_entry_t;
+
+
+/* ngx_opsauth_link.c */
+
+void ngx_opsauth_link_init(ngx_opsauth_link_t *link,
+    const ngx_opsauth_link_kind_t *kind, ngx_opsauth_redis_conf_t *conf,
+    ngx_log_t *log);
+/* DOWN: begins an attempt; may fail at once */
+void ngx_opsauth_link_connect(ngx_opsauth_link_t *link);
+/* the second half of it: link->addrs are known */
+void ngx_opsauth_link_open(ngx_opsauth_link_t *link);
+void ngx_opsauth_link_read(ngx_opsauth_link_t *link);
+/* sends what it can. NGX_ERROR: the link has failed */
+ngx_int_t ngx_opsauth_link_send(ngx_opsauth_link_t *link, ngx_buf_t *out);
+/* tells the user; when it returns the connection is gone */
+void ngx_opsauth_link_fail(ngx_opsauth_link_t *link,
+    ngx_opsauth_redis_error_e error, ngx_err_t err, const char *why);
+/* the same, for an error reply */
+void ngx_opsauth_link_fail_reply(ngx_opsauth_link_t *link,
+    const ngx_opsauth_redis_entry_t *entry, ngx_opsauth_reply_t *reply,
+    const char *command);
+/* sets retry_at; returns how long that is from now */
+ngx_msec_t ngx_opsauth_link_backoff(ngx_opsauth_link_t *link,
+    ngx_opsauth_redis_error_e error);
+void ngx_opsauth_link_close(ngx_opsauth_link_t *link);
+/* around every event: a user that is destroyed meanwhile is freed by the last
+   to leave */
+void ngx_opsauth_link_enter(ngx_opsauth_link_t *link);
+void ngx_opsauth_link_leave(ngx_opsauth_link_t *link);
+/* CLOCK_MONOTONIC in ms, the clock of ngx_current_msec, read now */
+ngx_msec_t ngx_opsauth_link_now(void);
+
+
+/* ngx_opsauth_link_addr.c */
+
+/* NGX_OK: link_open() has been called or will be */
+ngx_int_t ngx_opsauth_link_resolve(ngx_opsauth_link_t *link);
+
+
+/* ngx_opsauth_link_greet.c */
+
+void ngx_opsauth_link_greet(ngx_opsauth_link_t *link);
+void ngx_opsauth_link_greet_write(ngx_opsauth_link_t *link);
+void ngx_opsauth_link_greet_reply(ngx_opsauth_link_t *link,
+    ngx_opsauth_reply_t *reply);
+/* what was written of it may be a password */
+void ngx_opsauth_link_greet_wipe(ngx_opsauth_link_t *link);
+ngx_int_t ngx_opsauth_link_step(ngx_opsauth_link_t *link,
+    ngx_opsauth_link_step_pt step, ngx_uint_t n, const ngx_str_t *words);
+
+
+/* ngx_opsauth_link_log.c */
+
+/* the two lines that an outage costs in the log */
+void ngx_opsauth_link_trouble(ngx_opsauth_link_t *link,
+    ngx_opsauth_redis_error_e error, ngx_err_t err, const char *why);
+/* a real reply came: the trouble and the backoff are over */
+void ngx_opsauth_link_alive(ngx_opsauth_link_t *link);
+/* how bad: 0 for a Redis that can't be reached at the moment */
+ngx_uint_t ngx_opsauth_link_class(ngx_opsauth_redis_error_e error);
+/* of a connection's log */
+u_char *ngx_opsauth_link_log_error(ngx_log_t *log, u_char *buf, size_t len);
+
+
+/* ngx_opsauth_redis_error.c */
+
+const ngx_opsauth_redis_entry_t *ngx_opsauth_redis_error_entry(
+    ngx_opsauth_reply_t *reply);
+/* its first word, the only part that may be logged */
+ngx_str_t ngx_opsauth_redis_error_word(ngx_opsauth_reply_t *reply);
+
+
+#endif /* NGX_OPSAUTH_LINK_H */

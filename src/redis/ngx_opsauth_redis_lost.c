@@ -1,0 +1,193 @@
+/*
+ * What becomes of commands when the connection is lost, given up or left.
+ *
+ * | the connection                        | commands          | then
+ * |---------------------------------------|-------------------|--------------
+ * | was READY, is closed, commands unheard| go out once more  | connect anew
+ * | was READY, is closed, no command      | -                 | -
+ * | failed otherwise: never READY, hang,  | end               | backoff, log a
+ * | protocol error, NOAUTH                |                   | change of state
+ * | leads to the wrong server             | go out once more  | connect anew
+ * | nginx wants it closed                 | end               | -
+ */
+
+#include "ngx_opsauth_redis_conn.h"
+
+
+static ngx_uint_t ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_retry_e retry, ngx_opsauth_redis_error_e error);
+static void ngx_opsauth_redis_close(ngx_opsauth_redis_t *redis);
+
+
+void
+ngx_opsauth_redis_fail(ngx_opsauth_link_t *link,
+    ngx_opsauth_redis_error_e error, ngx_err_t err, const char *why)
+{
+    ngx_uint_t                 live, kept, ready;
+    ngx_opsauth_redis_t       *redis = (ngx_opsauth_redis_t *) link;
+    ngx_opsauth_redis_error_e  given;
+    ngx_opsauth_redis_retry_e  retry;
+
+    live = ngx_opsauth_redis_live(redis) || !ngx_queue_empty(&redis->ending);
+    ready = (link->state == NGX_OPSAUTH_LINK_READY);
+
+    given = error;
+
+    if (error != NGX_OPSAUTH_REDIS_DENIED) {
+
+        if (!ready) {
+            given = NGX_OPSAUTH_REDIS_DOWN;
+
+        } else if (error == NGX_OPSAUTH_REDIS_ERROR) {
+            given = NGX_OPSAUTH_REDIS_CLOSED;
+        }
+    }
+
+    retry = (ready && error == NGX_OPSAUTH_REDIS_CLOSED)
+            ? NGX_OPSAUTH_REDIS_RETRY_UNHEARD : NGX_OPSAUTH_REDIS_RETRY_NONE;
+
+    kept = ngx_opsauth_redis_take(redis, retry, given);
+
+    ngx_opsauth_redis_close(redis);
+
+    if (kept) {
+        ngx_log_error(NGX_LOG_INFO, link->log, err,
+                      "opsauth: redis \"%V\": %s, asking again on a new "
+                      "connection", &link->conf->url, why);
+
+        ngx_post_event(&redis->flush, &ngx_posted_events);
+
+    } else if (!ready || live || error != NGX_OPSAUTH_REDIS_CLOSED) {
+        link->turn++;
+        (void) ngx_opsauth_link_backoff(link, error);
+        ngx_opsauth_link_trouble(link, error, err, why);
+    }
+
+    ngx_opsauth_redis_end(redis);
+}
+
+
+void
+ngx_opsauth_redis_move(ngx_opsauth_redis_t *redis)
+{
+    ngx_uint_t  kept;
+
+    kept = ngx_opsauth_redis_take(redis, NGX_OPSAUTH_REDIS_RETRY_ALL,
+                                  NGX_OPSAUTH_REDIS_CLOSED);
+
+    ngx_opsauth_redis_close(redis);
+
+    /* where a name has several addresses, it is at one of the others */
+    redis->link.turn++;
+
+    ngx_log_error(NGX_LOG_INFO, redis->link.log, 0,
+                  "opsauth: redis \"%V\": another server serves the store by "
+                  "now, connecting anew", &redis->link.conf->url);
+
+    if (kept) {
+        ngx_post_event(&redis->flush, &ngx_posted_events);
+    }
+
+    ngx_opsauth_redis_end(redis);
+}
+
+
+void
+ngx_opsauth_redis_quit(ngx_opsauth_link_t *link)
+{
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    if (link->connection && link->connection->error) {
+        redis->closing = 1;
+    }
+
+    (void) ngx_opsauth_redis_take(redis, NGX_OPSAUTH_REDIS_RETRY_NONE,
+                                  NGX_OPSAUTH_REDIS_CLOSED);
+
+    ngx_opsauth_redis_close(redis);
+
+    /* requests of an exiting worker may still try their luck */
+
+    redis->open = 0;
+
+    if (redis->probe.timer_set) {
+        ngx_del_timer(&redis->probe);
+    }
+
+    ngx_opsauth_redis_end(redis);
+}
+
+
+static void
+ngx_opsauth_redis_close(ngx_opsauth_redis_t *redis)
+{
+    redis->dropping = 0;
+
+    if (redis->timer.timer_set) {
+        ngx_del_timer(&redis->timer);
+    }
+
+    ngx_opsauth_link_close(&redis->link);
+}
+
+
+static ngx_uint_t
+ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_retry_e retry, ngx_opsauth_redis_error_e error)
+{
+    u_char                       *src, *dst;
+    uint32_t                      size;
+    ngx_uint_t                    i, kept, unsent;
+    ngx_opsauth_redis_slot_t     *slot;
+    ngx_opsauth_redis_command_t  *cmd;
+
+    if (redis->nslots == 0) {
+        return 0;
+    }
+
+    dst = redis->out.start;
+    src = dst + redis->answered;
+    kept = 0;
+
+    for (i = 0; i < redis->nslots; i++) {
+        slot = ngx_opsauth_redis_slot(redis, i);
+        cmd = slot->command;
+        size = slot->size;
+        unsent = (i >= redis->nsent);
+
+        if (cmd == NULL || cmd == &redis->marker) {
+            /* nobody waits for it */
+
+        } else if (retry
+                   && (unsent
+                       || (!cmd->retried
+                           && (retry == NGX_OPSAUTH_REDIS_RETRY_ALL
+                               || (int32_t) (slot->flush - redis->heard)
+                                  > 0))))
+        {
+            cmd->retried |= !unsent;
+
+            ngx_memmove(dst, src, size);
+            dst += size;
+
+            *ngx_opsauth_redis_slot(redis, kept++) = *slot;
+
+        } else {
+            cmd->error = error;
+            ngx_queue_insert_tail(&redis->ending, &cmd->queue);
+        }
+
+        src += size;
+    }
+
+    redis->nslots = kept;
+    redis->nsent = 0;
+    redis->ndead = 0;
+    redis->marking = 0;
+
+    redis->answered = 0;
+    redis->out.pos = redis->out.start;
+    redis->out.last = dst;
+
+    return kept;
+}
