@@ -85,7 +85,7 @@ $(BUILD)/nginx/Makefile: config Makefile $(sort $(dir $(MOD_SRC))) | $(BUILD)/.t
 
 $(MODULE): $(BUILD)/nginx/Makefile $(MOD_SRC)
 	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/nginx/Makefile modules
-	@cp $(BUILD)/nginx/ngx_http_opsauth_module.so $@
+	@cp $(BUILD)/nginx/ngx_http_opsauth_module.so $@.new && mv $@.new $@
 	@echo "built $@"
 
 static: $(BUILD)/.tools
