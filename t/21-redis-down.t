@@ -276,6 +276,19 @@ subtest 'late replies' => sub {
     is($t->get('/', key => $fresh->())->status, 503, 'silence');
     ok(OpsAuth::Process->poll(10, sub { $fake->closed >= 1 }), 'its connection is closed');
     ok(until_status($t, 200, '/', $fresh->()), 'and a new one works');
+
+    # replies that are lost on the way: all that follow come a command too late,
+    # as tombstones swallow them, also while there are always new requests
+    $fake->reset->script($reads => ['silence', 'silence']);
+    my $slow = 0;
+    ok(OpsAuth::Process->poll(20, sub {
+        return 1 if $t->get('/', key => $fresh->())->status == 200;
+        $slow++;
+        sleep 0.1;
+        return 0;
+    }), 'two lost replies');
+    cmp_ok($slow, '>=', 2, 'cost requests');
+    is($fake->opened, 1, 'until the connection is given up');
     $t->finish;
 };
 

@@ -359,12 +359,15 @@ ngx_opsauth_redis_reply(ngx_opsauth_redis_t *redis, ngx_opsauth_reply_t *reply)
         out->pos = out->start;
         out->last = out->start;
         redis->answered = 0;
+        redis->late = 0;
     }
 
     if (cmd == NULL) {
         redis->ndead--;
         return;
     }
+
+    redis->late = 0;
 
     if (cmd == &redis->marker) {
         redis->marking = 0;
@@ -498,6 +501,7 @@ ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis, ngx_uint_t retry,
     redis->nslots = kept;
     redis->nsent = 0;
     redis->ndead = 0;
+    redis->late = 0;
     redis->marking = 0;
 
     redis->answered = 0;
@@ -599,10 +603,17 @@ ngx_opsauth_redis_overdue(ngx_opsauth_redis_t *redis)
 
         slot->command = NULL;
         redis->ndead++;
+
+        if (!redis->late) {
+            redis->late = 1;
+            redis->late_at = slot->sent_at;
+        }
     }
 
+    /* where replies were lost, those of later commands fill the tombstones */
+
     if (redis->ndead) {
-        age = ngx_current_msec - ngx_opsauth_redis_slot(redis, 0)->sent_at;
+        age = ngx_current_msec - redis->late_at;
 
         if ((ngx_msec_int_t) (age - 4 * timeout) >= 0
             || redis->ndead >= NGX_OPSAUTH_REDIS_PENDING_MAX)
