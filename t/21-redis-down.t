@@ -13,18 +13,6 @@ use Time::HiRes qw(sleep time);
 use OpsAuth::Process;
 use OpsAuth::Test;
 
-# OpsAuth::Process->daemon closes what it inherited behind PerlIO's back, whose
-# count for those numbers stays: a later close() of one leaves the socket open.
-{
-    no warnings 'redefine';
-    my $close = \&OpsAuth::FakeRedis::Server::_close;
-    *OpsAuth::FakeRedis::Server::_close = sub {
-        my $fd = $_[1]{socket} && fileno $_[1]{socket};
-        $close->(@_);
-        POSIX::close($fd) if defined $fd;
-    };
-}
-
 sub lines { my ($text, $re) = @_; return scalar(grep { /$re/ } split /\n/, $text) }
 
 # status and what the gateway says of it

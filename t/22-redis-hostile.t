@@ -17,17 +17,6 @@ use OpsAuth::Process;
 use OpsAuth::RESP;
 use OpsAuth::Test;
 
-# as in t/21-redis-down.t: the harness's close() may leave a socket open
-{
-    no warnings 'redefine';
-    my $close = \&OpsAuth::FakeRedis::Server::_close;
-    *OpsAuth::FakeRedis::Server::_close = sub {
-        my $fd = $_[1]{socket} && fileno $_[1]{socket};
-        $close->(@_);
-        POSIX::close($fd) if defined $fd;
-    };
-}
-
 # [name, action of the fake, what the request gets]
 my @record = map { [$_->[0], $_->[1], $_->[2] // '503 unavailable'] } (
     # no Redis protocol

@@ -13,17 +13,6 @@ use Time::HiRes qw(sleep time);
 use OpsAuth::Process;
 use OpsAuth::Test;
 
-# as in t/21-redis-down.t: the harness's close() may leave a socket open
-{
-    no warnings 'redefine';
-    my $close = \&OpsAuth::FakeRedis::Server::_close;
-    *OpsAuth::FakeRedis::Server::_close = sub {
-        my $fd = $_[1]{socket} && fileno $_[1]{socket};
-        $close->(@_);
-        POSIX::close($fd) if defined $fd;
-    };
-}
-
 # all to one store; a line of its own for the main context
 sub start {
     my ($t, $store, $main) = @_;
