@@ -85,7 +85,7 @@ $(BUILD)/nginx/Makefile: config Makefile $(sort $(dir $(MOD_SRC))) | $(BUILD)/.t
 
 $(MODULE): $(BUILD)/nginx/Makefile $(MOD_SRC)
 	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/nginx/Makefile modules
-	@cp $(BUILD)/nginx/ngx_http_opsauth_module.so $@
+	@cp $(BUILD)/nginx/ngx_http_opsauth_module.so $@.new && mv $@.new $@
 	@echo "built $@"
 
 static: $(BUILD)/.tools
@@ -125,10 +125,10 @@ $(BUILD)/unit/obj/%.o: src/core/%.c | $(BUILD)/.tools
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) $(SAN) -MMD -MP -Isrc/core -c $< -o $@
 
-$(BUILD)/unit/oa_%: t/unit/oa_%.c $(UNIT_OBJ) t/unit/tap.h
+$(BUILD)/unit/oa_%: t/unit/oa_%.c $(UNIT_OBJ) $(wildcard t/unit/*.h)
 	@$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) $(SAN) -Isrc/core -It/unit $< $(UNIT_OBJ) -lcrypto -o $@
 
-$(BUILD)/unit/ngx_%: t/unit/ngx_%.c t/unit/tap.h $(wildcard src/shm/* src/redis/*) | $(BUILD)/nginx/Makefile
+$(BUILD)/unit/ngx_%: t/unit/ngx_%.c $(wildcard t/unit/*.h) $(wildcard src/shm/* src/redis/*) | $(BUILD)/nginx/Makefile
 	@mkdir -p $(@D)
 	@$(CC) -O1 -g $(WARN) $(SAN) -It/unit $(NGX_INC) $< -lhiredis -lpthread -o $@
 

@@ -225,16 +225,17 @@ sub code_only {
 sub tree_files {
     my ($tree) = @_;
     my @files;
-    # .git may belong to somebody else than root who runs this
-    if (-e "$tree/.git") {
-        open my $git, '-|', 'git', '-c', "safe.directory=$tree", '-C', $tree,
-            qw(ls-files -z -c -o --exclude-standard) or die "git: $!";
+    # .git may belong to somebody else than root who runs this; git may be missing
+    no warnings 'exec';
+    if (-e "$tree/.git" && open my $git, '-|', 'git', '-c', "safe.directory=$tree", '-C',
+            $tree, qw(ls-files -z -c -o --exclude-standard)) {
         local $/ = "\0";
         chomp(@files = <$git>);
         close $git or @files = ();
     }
     if (!@files) {
         File::Find::find({ no_chdir => 1, wanted => sub {
+            return if $_ eq $tree;
             my $name = shown($tree, "$_");
             $File::Find::prune = 1 if $name eq '.git' || $name eq 'build';
             push @files, $name if -f && $name !~ /\.(?:o|so|swp)$/;

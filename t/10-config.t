@@ -184,6 +184,8 @@ subtest 'places' => sub {
         ['opsauth_credential basic;', '"basic"', 'opsauth_credential', 'header=NAME'], ['opsauth_credential header=;', 'header', 'opsauth_credential'], ['opsauth_credential "header=a b";', '"a b"', 'opsauth_credential'],
         (map { ["opsauth_credential header=$_;", qq("$_"), 'opsauth_credential', 'another name'] } qw(Authorization Host cookie Content-Length X_Forwarded_For)),
         ['opsauth_credential bearer; opsauth_credential bearer;', '"opsauth_credential" directive is duplicate'],
+        ['opsauth main; opsauth_credential header=X_Tenant-Id;', 'opsauth_credential header=X-Tenant-Id', 'choose another'],
+        ['opsauth main; opsauth_credential header=X-Who; opsauth_identity_header X-Who x;', 'opsauth_credential header=X-Who', 'choose another'],
         (map { ["opsauth_identity_header $_ x;", qq("$_"), 'opsauth_identity_header', 'another name'] }
             qw(Host Content-Length Connection connection Transfer-Encoding TE Trailer Upgrade Expect Authorization Cookie X-Forwarded-For Proxy-Connection Content_Length transfer_encoding HOST)),
         ['opsauth_identity_header "X A" x;', '"X A"', 'letters'], ['opsauth_identity_header X:A x;', '"X:A"'], ['opsauth_identity_header "" x;', 'opsauth_identity_header'], ['opsauth_identity_header ' . 'x' x 129 . ' x;', 'opsauth_identity_header'],

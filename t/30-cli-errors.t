@@ -11,47 +11,17 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(time);
 
+use OpsAuth::Command;
 use OpsAuth::Test;
 
 my $t = OpsAuth::Test->new;
 my $redis = $t->redis;
 my $dir = $t->dir;
 
-my $opsauth = $t->opsauth_path;
--x $opsauth or plan skip_all => "no $opsauth";
-
 my $pepper = $t->write_file('pepper', "# newest first\n" . 'p' x 40 . "\n", 0600);
-my %ENVIRONMENT = (
-    TZ   => 'UTC',
-    LANG => 'C',
-    PATH => $ENV{PATH},
-    map { $_ => $ENV{$_} } grep { /^(ASAN|UBSAN|LSAN|OPSAUTH_TEST_RUN)/ } keys %ENV,
-);
+my $opsauth = OpsAuth::Command->new($t);
 
-# runs it; returns exit code, stdout, stderr. A leading hash: in => stdin,
-# out => file for stdout, env => changes
-sub opsauth {
-    my %o = ref $_[0] ? %{+shift} : ();
-    my @words = @_;
-    my ($in, $out, $err) = map { "$dir/$_" } qw(cli.in cli.out cli.err);
-    $t->write_file('cli.in', $o{in} // '');
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        %ENV = (%ENVIRONMENT, %{$o{env} // {}});
-        open STDIN,  '<', $in  or POSIX::_exit(126);
-        open STDOUT, '>', $o{out} // $out or POSIX::_exit(126);
-        open STDERR, '>', $err or POSIX::_exit(126);
-        close STDOUT if $o{closed};
-        exec { $opsauth } $opsauth, @words or POSIX::_exit(127);
-    }
-    waitpid $pid, 0;
-    my $status = $?;
-    my @text = map { open my $fh, '<:raw', $_ or die "$_: $!"; local $/; scalar <$fh> // '' }
-        $out, $err;
-    unlike($text[1], qr/Sanitizer|runtime error/, "no sanitizer report: @words[0 .. 1]")
-        if $text[1] =~ /Sanitizer|runtime error/;
-    return ($status & 127 ? "signal $status" : $status >> 8, @text);
-}
+sub opsauth { return $opsauth->run(@_) }
 
 my @STORE = ('--redis', $redis->url, '--pepper-file', $pepper, '--key-prefix', 'live=op365_sk_live_');
 my ($rc, $out, $err);

@@ -12,50 +12,21 @@ use Encode qw(encode_utf8);
 use JSON::PP ();
 use Test::More;
 
+use OpsAuth::Command;
 use OpsAuth::Test;
 
 my $t = OpsAuth::Test->new;
 my $redis = $t->redis;
 my $dir = $t->dir;
 
-my $opsauth = $t->opsauth_path;
--x $opsauth or plan skip_all => "no $opsauth";
-
 my $pepper = "$dir/pepper";
-my %ENVIRONMENT = (
+my $opsauth = OpsAuth::Command->new($t,
     OPSAUTH_REDIS       => $redis->url,
     OPSAUTH_PEPPER_FILE => $pepper,
     OPSAUTH_KEY_PREFIX  => 'live=op365_sk_live_ test=op365_sk_test_',
-    TZ                  => 'UTC',
-    LANG                => 'C',
-    PATH                => $ENV{PATH},
-    map { $_ => $ENV{$_} } grep { /^(ASAN|UBSAN|LSAN|OPSAUTH_TEST_RUN)/ } keys %ENV,
 );
 
-# runs it; returns exit code, stdout, stderr. A leading hash: in => stdin,
-# out => file for stdout, env => changes
-sub opsauth {
-    my %o = ref $_[0] ? %{+shift} : ();
-    my @words = @_;
-    my ($in, $out, $err) = map { "$dir/$_" } qw(cli.in cli.out cli.err);
-    $t->write_file('cli.in', $o{in} // '');
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        %ENV = (%ENVIRONMENT, %{$o{env} // {}});
-        open STDIN,  '<', $in  or POSIX::_exit(126);
-        open STDOUT, '>', $o{out} // $out or POSIX::_exit(126);
-        open STDERR, '>', $err or POSIX::_exit(126);
-        close STDOUT if $o{closed};
-        exec { $opsauth } $opsauth, @words or POSIX::_exit(127);
-    }
-    waitpid $pid, 0;
-    my $status = $?;
-    my @text = map { open my $fh, '<:raw', $_ or die "$_: $!"; local $/; scalar <$fh> // '' }
-        $out, $err;
-    unlike($text[1], qr/Sanitizer|runtime error/, "no sanitizer report: @words[0 .. 1]")
-        if $text[1] =~ /Sanitizer|runtime error/;
-    return ($status & 127 ? "signal $status" : $status >> 8, @text);
-}
+sub opsauth { return $opsauth->run(@_) }
 
 sub json { return JSON::PP->new->utf8->decode($_[0]) }
 sub fields { return {@{$redis->cmd('HGETALL', $_[0])}} }
@@ -248,10 +219,10 @@ subtest 'account create at the same time' => sub {
     my @pids = map {
         my $pid = fork // die "fork: $!";
         if (!$pid) {
-            %ENV = %ENVIRONMENT;
+            %ENV = $opsauth->env;
             open STDOUT, '>', '/dev/null';
             open STDERR, '>', '/dev/null';
-            exec { $opsauth } $opsauth, qw(account create race --name), "n$_" or POSIX::_exit(127);
+            exec { $opsauth->path } 'opsauth', qw(account create race --name), "n$_" or POSIX::_exit(127);
         }
         $pid;
     } 1 .. $n;
@@ -477,7 +448,7 @@ subtest 'stdout that takes nothing' => sub {
     }
     is((opsauth({out => '/dev/full'}, '--help'))[0], 1, 'full: --help');
 
-    system 'sh', '-c', "{ sleep 0.3; '$opsauth' --help; echo \$? > '$dir/pipe.rc'; } 2>/dev/null | true";
+    system 'sh', '-c', "{ sleep 0.3; '${\ $opsauth->path}' --help; echo \$? > '$dir/pipe.rc'; } 2>/dev/null | true";
     is($t->read_file('pipe.rc'), "1\n", 'a pipe that nobody reads');
 };
 

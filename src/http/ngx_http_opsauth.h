@@ -231,7 +231,8 @@ ngx_http_opsauth_ctx_t *ngx_http_opsauth_make_ctx(ngx_http_request_t *r);
  */
 ngx_int_t ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r);
 
-/* adds a name (any case) to the set that is looked for */
+/* adds a name (any case) to the set that is looked for. NGX_DECLINED: it can't
+   carry a credential and an identity both. NGX_ERROR: no memory */
 ngx_int_t ngx_http_opsauth_add_name(ngx_conf_t *cf,
     ngx_http_opsauth_names_t *names, const ngx_http_opsauth_name_t *name);
 

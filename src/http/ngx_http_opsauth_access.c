@@ -52,9 +52,13 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* a write event of an earlier response on the connection comes here too */
+    /*
+     * A write event of an earlier response on the connection comes here too,
+     * also between the answer and its posted event. To go on then would let
+     * that event take away the handlers of whatever reads the request next.
+     */
 
-    if (ctx->waiting && !ctx->answered) {
+    if (ctx->waiting && (!ctx->answered || ctx->event.posted)) {
         return NGX_AGAIN;
     }
 

@@ -230,6 +230,7 @@ ngx_http_opsauth_merge_policy(ngx_http_opsauth_loc_conf_t *conf)
 static char *
 ngx_http_opsauth_merge_names(ngx_conf_t *cf, ngx_http_opsauth_loc_conf_t *conf)
 {
+    ngx_int_t                     rc;
     ngx_uint_t                    i, n;
     ngx_array_t                  *lists[2];
     ngx_http_opsauth_name_t      *source, name;
@@ -275,7 +276,17 @@ ngx_http_opsauth_merge_names(ngx_conf_t *cf, ngx_http_opsauth_loc_conf_t *conf)
         for (i = 0; i < lists[n]->nelts; i++) {
             name.name = header[i].name;
 
-            if (ngx_http_opsauth_add_name(cf, &conf->names, &name) != NGX_OK) {
+            rc = ngx_http_opsauth_add_name(cf, &conf->names, &name);
+
+            if (rc == NGX_DECLINED) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "\"opsauth_credential header=%V\" takes a "
+                                   "header by which the backend learns who "
+                                   "asks; choose another, like \"X-API-Key\"",
+                                   &name.name);
+            }
+
+            if (rc != NGX_OK) {
                 return NGX_CONF_ERROR;
             }
         }

@@ -41,8 +41,10 @@ static ngx_int_t ngx_http_opsauth_strip_chain(ngx_http_request_t *r);
  * headers of clients.
  */
 #define ngx_http_opsauth_mark_removed(h)                                      \
-    (h)->value.len = 0;                                                       \
-    (h)->value.data = ngx_http_opsauth_removed
+    do {                                                                      \
+        (h)->value.len = 0;                                                   \
+        (h)->value.data = ngx_http_opsauth_removed;                           \
+    } while (0)
 #define ngx_http_opsauth_is_removed(h)                                        \
     ((h)->value.data == ngx_http_opsauth_removed)
 
@@ -235,9 +237,10 @@ ngx_int_t
 ngx_http_opsauth_add_name(ngx_conf_t *cf, ngx_http_opsauth_names_t *names,
     const ngx_http_opsauth_name_t *name)
 {
-    size_t                    i;
-    ngx_str_t                 folded;
-    ngx_http_opsauth_name_t  *known;
+    size_t                          i;
+    ngx_str_t                       folded;
+    ngx_http_opsauth_name_t        *known;
+    const ngx_http_opsauth_name_t  *same;
 
     folded.len = name->name.len;
     folded.data = ngx_pnalloc(cf->pool, folded.len);
@@ -250,8 +253,10 @@ ngx_http_opsauth_add_name(ngx_conf_t *cf, ngx_http_opsauth_names_t *names,
                          ? '-' : ngx_tolower(name->name.data[i]);
     }
 
-    if (ngx_http_opsauth_find_name(names, &folded) != NULL) {
-        return NGX_OK;
+    same = ngx_http_opsauth_find_name(names, &folded);
+
+    if (same != NULL) {
+        return (same->credential == name->credential) ? NGX_OK : NGX_DECLINED;
     }
 
     known = ngx_array_push(&names->names);

@@ -450,12 +450,15 @@ ngx_opsauth_redis_reply(ngx_opsauth_link_t *link, ngx_opsauth_reply_t *reply)
         out->pos = out->start;
         out->last = out->start;
         redis->answered = 0;
+        redis->late = 0;
     }
 
     if (cmd == NULL) {
         redis->ndead--;
         return;
     }
+
+    redis->late = 0;
 
     if (cmd == &redis->marker) {
         redis->marking = 0;

@@ -58,6 +58,7 @@ struct ngx_opsauth_redis_s {
     ngx_uint_t                    nslots;
     ngx_uint_t                    nsent;
     ngx_uint_t                    ndead;
+    ngx_msec_t                    late_at;      /* late: since then */
 
     ngx_queue_t                   ending;       /* handlers to be called */
 
@@ -76,6 +77,7 @@ struct ngx_opsauth_redis_s {
 
     unsigned                      marked:1;
     unsigned                      marking:1;    /* a marker's read is out */
+    unsigned                      late:1;       /* no reply came in time */
     unsigned                      closing:1;    /* nginx shuts us down */
     unsigned                      open:1;       /* the breaker is */
     unsigned                      dropping:1;

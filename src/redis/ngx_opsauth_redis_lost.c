@@ -183,6 +183,7 @@ ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
     redis->nslots = kept;
     redis->nsent = 0;
     redis->ndead = 0;
+    redis->late = 0;
     redis->marking = 0;
 
     redis->answered = 0;

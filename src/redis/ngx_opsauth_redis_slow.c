@@ -94,12 +94,19 @@ ngx_opsauth_redis_overdue(ngx_opsauth_redis_t *redis)
 
         slot->command = NULL;
         redis->ndead++;
+
+        if (!redis->late) {
+            redis->late = 1;
+            redis->late_at = slot->sent_at;
+        }
     }
 
     ngx_opsauth_redis_late(redis, late);
 
+    /* where replies were lost, those of later commands fill the tombstones */
+
     if (redis->ndead) {
-        age = ngx_current_msec - ngx_opsauth_redis_slot(redis, 0)->sent_at;
+        age = ngx_current_msec - redis->late_at;
 
         if ((ngx_msec_int_t) (age - 4 * timeout) >= 0
             || redis->ndead >= NGX_OPSAUTH_REDIS_PENDING_MAX)

@@ -6,15 +6,7 @@
 #include "oa_record.h"
 #include "oa_text.h"
 #include "tap.h"
-
-
-static oa_hasher_t  hasher;
-
-
-/* places of the fields, as the header gives their order */
-enum { V, ID, KIND, ACCOUNT, STATE, ENVIRONMENT, SCOPES, IPS, EXPIRES,
-       SUBJECT, CLIENT };
-enum { ENABLED, TENANT, AFFILIATE, ROLES, ACCOUNT_IPS, RATE, REFRESH };
+#include "oa_record_fixture.h"
 
 
 static const char *const  credential_names[OA_CREDENTIAL_FIELDS] = {
@@ -25,46 +17,6 @@ static const char *const  credential_names[OA_CREDENTIAL_FIELDS] = {
 static const char *const  account_names[OA_ACCOUNT_FIELDS] = {
     "enabled", "tenant", "affiliate", "roles", "ips", "rate", "refresh"
 };
-
-static const char *const  credential_values[OA_CREDENTIAL_FIELDS] = {
-    "1", "key_9f", "api_key", "crm", "active", "live", "read:* write:tenants",
-    "203.0.113.0/24 2001:db8::/32", "1900000000", "user-7", "client_1"
-};
-
-static const char *const  account_values[OA_ACCOUNT_FIELDS] = {
-    "1", "org_42", "aff_7", "customer plans-and-rates", "198.51.100.7",
-    "300/m", "1"
-};
-
-
-static oa_str_t
-str(const char *s)
-{
-    return (oa_str_t) { s ? strlen(s) : 0, (const unsigned char *) s };
-}
-
-
-static void
-fill(oa_str_t *values, const char *const *texts, size_t n)
-{
-    size_t  i;
-
-    for (i = 0; i < n; i++) {
-        values[i] = str(texts[i]);
-    }
-}
-
-
-static oa_rc_t
-pack_credential(const oa_str_t *values, unsigned char *out, size_t *len,
-    oa_str_t *field)
-{
-    field->len = 1;
-    field->data = (const unsigned char *) "?";
-    *len = 0;
-
-    return oa_credential_pack(values, &hasher, out, len, field);
-}
 
 
 /* one field of a good credential is replaced; NULL: absent */

@@ -50,7 +50,10 @@ sub daemon {
     opendir my $dir, '/proc/self/fd' or POSIX::_exit(126);
     my @fds = grep { /^\d+$/ && $_ > 2 && !$keep{$_} } readdir $dir;
     my $own = fileno $dir;
-    POSIX::close($_) for grep { !defined $own || $_ != $own } @fds;
+    # Not closed: perl counts what it has open by number, and a socket of the
+    # daemon's that got such a number would stay open after its close().
+    open my $null, '+<', '/dev/null' or POSIX::_exit(126);
+    POSIX::dup2(fileno $null, $_) for grep { !defined $own || $_ != $own } @fds;
 
     open STDIN,  '<',  '/dev/null';
     open STDOUT, '>',  '/dev/null';
