@@ -23,7 +23,7 @@ sub told { my ($r) = @_; return join ' ', $r->status, map { $r->header("X-$_") /
 sub one_outage {
     my ($t, $mark, $name) = @_;
     my $log = $t->log_since($mark);
-    is(lines($log, qr/store "$name" is down: /) . ' ' . lines($log, qr/store "$name" is back$/), '1 1',
+    is(lines($log, qr/opsauth: redis \S+ of store "$name" is down: /) . ' ' . lines($log, qr/opsauth: redis \S+ of store "$name" is back$/), '1 1',
         "$name: one line down, one back") or diag $log;
 }
 

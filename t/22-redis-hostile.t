@@ -102,7 +102,7 @@ case('account', [@$_, '200 ok']) for @good, @behind;
 case('credential', [@$_, '503 unavailable']) for @behind;
 
 my $stores = join '', map { "opsauth_store $_ { redis %%REDIS%%; $conf->{$_} pepper_file %%PEPPER%%; cache 64k; "
-    . "redis_timeout 1500ms; redis_connect_timeout 5s; lease 100ms; cache_negative 100ms; stale off; }\n" } sort keys %$conf;
+    . "redis_timeout 1500ms; redis_connect_timeout 5s; lease 60s; cache_valid 100ms; cache_negative 100ms; stale off; }\n" } sort keys %$conf;
 my $locations = join '', map { "location /$_ { opsauth $_; empty_gif; }\n" } sort keys %$conf;
 $t->config_http(<<"CONF");
     $stores

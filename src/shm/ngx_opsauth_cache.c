@@ -16,7 +16,7 @@
 
 
 #define NGX_OPSAUTH_CACHE_MAGIC    0x31656863616e6f7aULL
-#define NGX_OPSAUTH_CACHE_VERSION  2
+#define NGX_OPSAUTH_CACHE_VERSION  3
 
 /* as nginx asks of its own zones */
 #define NGX_OPSAUTH_CACHE_PAGES    8
@@ -253,7 +253,8 @@ ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache, const u_char *key,
  *
  *   - for one lease from the moment its read was sent: what was changed and
  *     acknowledged before, it has seen; what came later ends it within the
- *     lease, feed or no feed;
+ *     lease, feed or no feed. But not if it was read from a server that was
+ *     replaced since: that one may have answered with its past;
  *   - for cache_valid, as long as it is covered.
  *
  * What was found absent may stay so for cache_negative: where no feed tells of
@@ -291,6 +292,9 @@ ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache, const u_char *key,
                                       cache->lease))
     {
         bound = valid;
+
+    } else if (ngx_opsauth_coverage_outdated(coverage, entry->fetched_at)) {
+        bound = 0;
     }
 
     if (bound != 0 && age <= bound) {
@@ -325,12 +329,6 @@ ngx_opsauth_cache_certify(ngx_opsauth_cache_t *cache, uint64_t server,
 
     rc = ngx_opsauth_coverage_certify(&cache->zone->coverage, server, started,
                                       sent_at, now, cache->lease);
-
-    /* what was read from the other server may be its past */
-
-    if (rc == NGX_OPSAUTH_COVERAGE_TAKEN) {
-        ngx_opsauth_table_flush(cache->table);
-    }
 
     ngx_shmtx_unlock(&cache->shpool->mutex);
 

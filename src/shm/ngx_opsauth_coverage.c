@@ -42,6 +42,10 @@ ngx_opsauth_coverage_certify(ngx_opsauth_coverage_t *coverage, uint64_t server,
 
         /* from then on: the other server's last replies may be in already */
 
+        if (coverage->server != 0) {
+            ngx_opsauth_coverage_store(&coverage->floor, now + 1);
+        }
+
         ngx_opsauth_coverage_begin(coverage, now + 1, sent_at);
 
         coverage->taken = started;
@@ -92,6 +96,18 @@ ngx_opsauth_coverage_holds(ngx_opsauth_coverage_t *coverage,
     return from != 0
            && !ngx_opsauth_coverage_after(from, fetched_at)
            && !ngx_opsauth_coverage_after(now - lease, to);
+}
+
+
+ngx_uint_t
+ngx_opsauth_coverage_outdated(ngx_opsauth_coverage_t *coverage,
+    ngx_msec_t fetched_at)
+{
+    ngx_msec_t  floor;
+
+    floor = ngx_opsauth_coverage_load(&coverage->floor);
+
+    return floor != 0 && ngx_opsauth_coverage_after(floor, fetched_at);
 }
 
 

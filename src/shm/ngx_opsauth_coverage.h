@@ -29,16 +29,17 @@ typedef struct {
     uint64_t    to;
     uint64_t    server;         /* whose feed covers; 0: nobody's ever did */
     uint64_t    taken;          /* when the feed started that took it over */
+    uint64_t    floor;          /* what was read before is another server's */
     uint64_t    gaps;
-    uint64_t    pad[3];
+    uint64_t    pad[2];
 } ngx_opsauth_coverage_t;
 
 
 typedef enum {
     NGX_OPSAUTH_COVERAGE_KEPT = 0,      /* extended, or another feed covers */
     NGX_OPSAUTH_COVERAGE_BEGUN,         /* after a gap: from is new */
-    NGX_OPSAUTH_COVERAGE_TAKEN,         /* from another server: nothing that
-                                           was read there may be used */
+    NGX_OPSAUTH_COVERAGE_TAKEN,         /* from another server: what was read
+                                           there is outdated */
     NGX_OPSAUTH_COVERAGE_REFUSED        /* another server has taken it over
                                            since this feed started */
 } ngx_opsauth_coverage_e;
@@ -56,6 +57,11 @@ ngx_opsauth_coverage_e ngx_opsauth_coverage_certify(
 /* no lock: a copy whose read was sent at fetched_at is covered now */
 ngx_uint_t ngx_opsauth_coverage_holds(ngx_opsauth_coverage_t *coverage,
     ngx_msec_t fetched_at, ngx_msec_t now, ngx_msec_t lease);
+
+/* no lock: a copy whose read was sent at fetched_at may be another server's,
+   which was replaced since */
+ngx_uint_t ngx_opsauth_coverage_outdated(ngx_opsauth_coverage_t *coverage,
+    ngx_msec_t fetched_at);
 
 /* no lock: when such a copy was last known to be the record; at least
    fetched_at itself */

@@ -66,6 +66,7 @@ typedef struct {
     uint8_t  on[WORKERS];               /* the server of a worker's link */
     uint8_t  up[FEEDS];
     uint8_t  feed_on[FEEDS];
+    uint8_t  knows[FEEDS];              /* it was made after the last failover */
     uint8_t  covers;                    /* server + 1; 0: none ever did */
     uint8_t  primary;
     uint8_t  failed;                    /* failovers so far */

@@ -139,7 +139,7 @@ step_tick(state_t s)
 static void
 lose_feed(state_t *s, int i)
 {
-    s->up[i] = s->feed_on[i] = 0;
+    s->up[i] = s->feed_on[i] = s->knows[i] = 0;
     s->t[START + i] = s->t[BORN + i] = NONE;
     memset(s->t + MSG + i * QUEUE, NONE, QUEUE);
 }
@@ -283,6 +283,7 @@ step_worker(const state_t *from, int i)
     case ASKED:
         s.read[i] = ANSWERED;
         s.v[V_READ + i] = s.v[V_SERVER + s.on[i]];
+        s.late[i] &= (s.v[V_READ + i] != CURRENT);
         step(&s, NULL, "server %d answers worker %d", s.on[i], i);
         break;
 
@@ -424,7 +425,7 @@ certify(state_t *s, int i, int sent_at)
         s->t[TAKEN] = failovers ? (broken == RESOLVED ? start : s->t[BORN + i])
                                 : NONE;
 
-        if (s->v[V_NOTICED] == UNNOTICED && s->feed_on[i] == s->primary) {
+        if (s->v[V_NOTICED] == UNNOTICED && s->knows[i]) {
             s->v[V_NOTICED] = NOW;
         }
 
@@ -436,7 +437,7 @@ certify(state_t *s, int i, int sent_at)
         s->t[TAKEN] = s->t[BORN + i];
     }
 
-    if (s->v[V_NOTICED] == UNNOTICED && s->feed_on[i] == s->primary) {
+    if (s->v[V_NOTICED] == UNNOTICED && s->knows[i]) {
         s->v[V_NOTICED] = NOW;
     }
 
@@ -484,6 +485,7 @@ step_feed(const state_t *from, int i)
     if (!s.up[i]) {
         s.up[i] = 1;
         s.feed_on[i] = s.primary;
+        s.knows[i] = failovers != 0;
         s.t[BORN + i] = failovers ? NOW : NONE;
         s.t[MSG + i * QUEUE] = NOW;
         step(&s, NULL, "feed %d connects to server %d: tracks, sends a PING", i,
@@ -610,15 +612,33 @@ step_reader(state_t s)
 }
 
 
-/* the new primary has it all; the old one stays, and knows nothing of it */
+/* The new primary has it all; the old one stays, and knows nothing of it. One
+   that becomes primary again was started again, as a replica, before. */
 
 static void
 step_failover(state_t s)
 {
+    int  i;
+
     s.failed++;
     s.primary = !s.primary;
     s.v[V_SERVER + s.primary] = CURRENT;
     s.v[V_NOTICED] = UNNOTICED;
+    memset(s.knows, 0, sizeof(s.knows));
+
+    for (i = 0; i < WORKERS && s.failed > 1; i++) {
+        if (s.on[i] == s.primary) {
+            end_read(&s, i);
+            s.t[LINK + i] = PAST;
+        }
+    }
+
+    for (i = 0; i < FEEDS && s.failed > 1; i++) {
+        if (s.up[i] && s.feed_on[i] == s.primary) {
+            lose_feed(&s, i);
+        }
+    }
+
     step(&s, NULL, "server %d is the primary now", s.primary);
 }
 

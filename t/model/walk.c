@@ -76,7 +76,8 @@ enum { TIMES = 12, AGE_0 = 5 };
                                            what(s->late[i_], 1)               \
                                            what(s->on[i_], 1) }               \
         for (i_ = 0; i_ < FEEDS; i_++)   { what(s->up[i_], 1)                 \
-                                           what(s->feed_on[i_], 1) }          \
+                                           what(s->feed_on[i_], 1)            \
+                                           what(s->knows[i_], 1) }            \
         what(s->covers, 2)                                                    \
         what(s->primary, 1)                                                   \
         what(s->failed, 2)                                                    \
@@ -321,9 +322,11 @@ sort_alike(state_t *s)
         }
     }
 
-    a = (uint64_t) s->up[0] << 56 | (uint64_t) s->feed_on[0] << 50
+    a = (uint64_t) s->knows[0] << 57 | (uint64_t) s->up[0] << 56
+        | (uint64_t) s->feed_on[0] << 50
         | (uint64_t) s->t[START] << 40 | (uint64_t) s->t[BORN] << 32;
-    b = (uint64_t) s->up[1] << 56 | (uint64_t) s->feed_on[1] << 50
+    b = (uint64_t) s->knows[1] << 57 | (uint64_t) s->up[1] << 56
+        | (uint64_t) s->feed_on[1] << 50
         | (uint64_t) s->t[START + 1] << 40 | (uint64_t) s->t[BORN + 1] << 32;
 
     for (k = 0; k < QUEUE; k++) {
@@ -334,6 +337,7 @@ sort_alike(state_t *s)
     if (b > a) {
         SWAP(s->up[0], s->up[1]);
         SWAP(s->feed_on[0], s->feed_on[1]);
+        SWAP(s->knows[0], s->knows[1]);
         SWAP(s->t[START], s->t[START + 1]);
         SWAP(s->t[BORN], s->t[BORN + 1]);
         for (k = 0; k < QUEUE; k++) {

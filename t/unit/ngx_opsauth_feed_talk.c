@@ -186,6 +186,16 @@ ngx_opsauth_feed_move(ngx_opsauth_feed_t *feed)
 
 
 void
+ngx_opsauth_feed_parted(ngx_opsauth_feed_t *feed)
+{
+    if (feed->quit && feed->npings == 0) {
+        fprintf(out, "parted\n");
+        gone(&feed->link);
+    }
+}
+
+
+void
 ngx_opsauth_feed_off(ngx_opsauth_feed_t *feed)
 {
     fprintf(out, "off: %s\n", feed->refusal);

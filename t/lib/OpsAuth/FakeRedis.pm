@@ -189,8 +189,13 @@ sub _events {
     open my $fh, '<', $self->{log} or return;
     my @lines = <$fh>;
     pop @lines if @lines && $lines[-1] !~ /\n\z/;
-    splice @lines, 0, $self->{seen};
-    return map { $JSON->decode($_) } @lines;
+    # the feed of changes is another matter, unless it is asked for
+    my @all = map { $JSON->decode($_) } @lines;
+    my %feed = map { $_->{connection} => 1 } grep {
+        $_->{words} && join(' ', @{$_->{words}}) =~ /^CLIENT SETNAME \S+-feed$/i
+    } @all;
+    splice @all, 0, $self->{seen};
+    return $self->{feeds} ? @all : grep { !$feed{$_->{connection}} } @all;
 }
 
 # The commands in the order in which they arrived: [{connection, time, words}].

@@ -165,7 +165,8 @@ sub clients {
     my $own = $self->cmd('CLIENT', 'ID');
     my @all = map { { map { /^(.*?)=(.*)$/ } split / / } }
         split /\n/, $self->cmd('CLIENT', 'LIST');
-    return grep { $_->{id} != $own } @all;
+    # the feed of changes is another matter
+    return grep { $_->{id} != $own && $_->{name} !~ /-feed$/ } @all;
 }
 
 # Runs the code and returns the commands that Redis received meanwhile, as

@@ -330,7 +330,15 @@ sub _execute {
     my ($command, @args) = @words;
     my $method = $self->can('_cmd_' . lc($command) =~ tr/-/_/r);
     return "-ERR unknown command '$command'\r\n" unless $method;
-    return OpsAuth::RESP::reply($method->($self, $client, @args));
+    my $reply = OpsAuth::RESP::reply($method->($self, $client, @args));
+    # told at or before the writer's own answer, as Redis does
+    if ($command =~ /^(?:hset|hdel|set|del)$/i) {
+        $self->_invalidate($command =~ /^del$/i ? @args : $args[0]);
+    }
+    elsif ($command =~ /^flush/i) {
+        $self->_invalidate;
+    }
+    return $reply;
 }
 
 sub _ok { return { status => 'OK' } }
