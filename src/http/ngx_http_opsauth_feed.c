@@ -13,7 +13,9 @@ static ngx_int_t ngx_http_opsauth_start_feed(ngx_http_opsauth_store_t *store,
 static void ngx_http_opsauth_changed(void *owner, ngx_str_t *key);
 static void ngx_http_opsauth_flushed(void *owner);
 static ngx_int_t ngx_http_opsauth_certified(void *owner, uint64_t server,
-    ngx_msec_t started, ngx_msec_t sent_at);
+    ngx_msec_t resolved, ngx_msec_t started, ngx_msec_t sent_at);
+static ngx_int_t ngx_http_opsauth_found(void *owner, uint64_t server,
+    ngx_msec_t resolved);
 static ngx_int_t ngx_http_opsauth_behind(ngx_str_t *key, ngx_str_t *prefix,
     oa_str_t *name);
 
@@ -78,6 +80,7 @@ ngx_http_opsauth_start_feed(ngx_http_opsauth_store_t *store, ngx_log_t *log)
     hooks.changed = ngx_http_opsauth_changed;
     hooks.flushed = ngx_http_opsauth_flushed;
     hooks.certified = ngx_http_opsauth_certified;
+    hooks.found = ngx_http_opsauth_found;
 
     worker->feed = ngx_opsauth_feed_create(&store->redis, store->lease,
                                            prefixes, 2, &store->channel,
@@ -140,12 +143,22 @@ ngx_http_opsauth_flushed(void *owner)
 
 
 static ngx_int_t
-ngx_http_opsauth_certified(void *owner, uint64_t server, ngx_msec_t started,
-    ngx_msec_t sent_at)
+ngx_http_opsauth_certified(void *owner, uint64_t server, ngx_msec_t resolved,
+    ngx_msec_t started, ngx_msec_t sent_at)
 {
     ngx_http_opsauth_store_t *store = owner;
 
-    return ngx_opsauth_cache_certify(&store->cache, server, started, sent_at);
+    return ngx_opsauth_cache_certify(&store->cache, server, resolved, started,
+                                     sent_at);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_found(void *owner, uint64_t server, ngx_msec_t resolved)
+{
+    ngx_http_opsauth_store_t *store = owner;
+
+    return ngx_opsauth_cache_take(&store->cache, server, resolved);
 }
 
 

@@ -150,6 +150,15 @@ ngx_http_opsauth_joinable(void *owner, ngx_opsauth_flight_t *flight)
 {
     ngx_http_opsauth_store_t  *store = owner;
 
+    /* what it brings may be as old as that */
+
+    if (flight->sent_at != 0
+        && (ngx_msec_int_t) (ngx_current_msec - flight->sent_at)
+           > (ngx_msec_int_t) store->lease)
+    {
+        return NGX_DECLINED;
+    }
+
     return ngx_opsauth_cache_check(&store->cache, flight->key,
                               (ngx_opsauth_cache_ticket_t *) flight->ticket);
 }
@@ -181,9 +190,11 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
 
     /* a server that was replaced may still answer, with what used to be */
 
-    if (ngx_opsauth_cache_foreign(&store->cache, flight->server)) {
+    if (ngx_opsauth_cache_replaced(&store->cache, flight->server,
+                                   flight->resolved))
+    {
         ngx_opsauth_redis_drop(worker->redis);
-        return NGX_OPSAUTH_UNAVAILABLE;
+        return NGX_OPSAUTH_MOVED;
     }
 
     for (i = 0; i < n; i++) {

@@ -382,6 +382,8 @@ ngx_opsauth_feed_off(ngx_opsauth_feed_t *feed)
     feed->mode = NGX_OPSAUTH_FEED_OFF;
     link->trouble = NGX_OPSAUTH_REDIS_OK;
 
+    (void) feed->hooks.found(feed->hooks.owner, link->server, link->resolved);
+
     if (feed->told != feed->mode) {
         feed->told = feed->mode;
 

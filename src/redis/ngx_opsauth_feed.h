@@ -39,13 +39,17 @@ typedef struct {
     void      (*flushed)(void *owner);
 
     /*
-     * TRACKING only: the PONG of a PING that was sent at sent_at, on a feed
-     * whose first PONG was read at started (not later than that: rounded up),
-     * from this server. NGX_DECLINED: another server covers by now; the feed
-     * closes and resolves anew.
+     * TRACKING: the PONG of a PING that was sent at sent_at, on a feed whose
+     * first PONG was read at started (not later than that: rounded up), from
+     * this server, whose address was looked up at resolved. NGX_DECLINED:
+     * another server covers by now; the feed closes and resolves anew.
      */
-    ngx_int_t (*certified)(void *owner, uint64_t server, ngx_msec_t started,
-        ngx_msec_t sent_at);
+    ngx_int_t (*certified)(void *owner, uint64_t server, ngx_msec_t resolved,
+        ngx_msec_t started, ngx_msec_t sent_at);
+
+    /* CHANNEL, OFF: it can't certify anything, and this is the server.
+       NGX_DECLINED as above. */
+    ngx_int_t (*found)(void *owner, uint64_t server, ngx_msec_t resolved);
 } ngx_opsauth_feed_hooks_t;
 
 

@@ -415,6 +415,7 @@ ngx_opsauth_feed_same(const ngx_str_t *one, const ngx_str_t *two)
 static void
 ngx_opsauth_feed_pong(ngx_opsauth_feed_t *feed)
 {
+    ngx_int_t   rc;
     ngx_msec_t  sent_at;
 
     sent_at = ngx_opsauth_feed_answered(feed);
@@ -428,12 +429,16 @@ ngx_opsauth_feed_pong(ngx_opsauth_feed_t *feed)
         ngx_opsauth_feed_up(feed);
     }
 
-    if (feed->aim == NGX_OPSAUTH_FEED_TRACKING
-        && feed->hooks.certified(feed->hooks.owner, feed->link.server,
-                                 feed->started, sent_at)
-           == NGX_DECLINED
-        && feed->link.state == NGX_OPSAUTH_LINK_READY)
-    {
+    if (feed->aim == NGX_OPSAUTH_FEED_TRACKING) {
+        rc = feed->hooks.certified(feed->hooks.owner, feed->link.server,
+                                   feed->link.resolved, feed->started,
+                                   sent_at);
+    } else {
+        rc = feed->hooks.found(feed->hooks.owner, feed->link.server,
+                               feed->link.resolved);
+    }
+
+    if (rc == NGX_DECLINED && feed->link.state == NGX_OPSAUTH_LINK_READY) {
         ngx_opsauth_feed_move(feed);
         return;
     }

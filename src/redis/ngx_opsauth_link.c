@@ -80,6 +80,7 @@ void
 ngx_opsauth_link_connect(ngx_opsauth_link_t *link)
 {
     link->server = 0;
+    link->resolved = ngx_opsauth_link_now();
     link->logged = 0;
     link->addrs = link->conf->addrs;
     link->naddrs = link->conf->naddrs;

@@ -94,6 +94,8 @@ struct ngx_opsauth_link_s {
     ngx_uint_t                      nsteps;
     ngx_uint_t                      step;
     uint64_t                        server;     /* who answers; 0: not known */
+    ngx_msec_t                      resolved;   /* its address was looked up,
+                                                   not earlier than then */
     ngx_uint_t                      logged;     /* bits of error classes */
 
     /* across connections */

@@ -47,8 +47,7 @@ static void ngx_opsauth_lookup_unindex(ngx_opsauth_flight_t *flight);
 static ngx_opsauth_flight_t *ngx_opsauth_lookup_start(
     ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind,
     const u_char *key, ngx_str_t *name);
-static ngx_int_t ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight,
-    const ngx_opsauth_lookup_kind_t *kind);
+static ngx_int_t ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight);
 static ngx_opsauth_codec_form_t *ngx_opsauth_lookup_form(
     ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind);
 static ngx_opsauth_flight_t *ngx_opsauth_lookup_alloc(
@@ -122,12 +121,14 @@ ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
 
     flight = ngx_opsauth_lookup_find(lookup, key, kind->type);
 
-    if (flight
-        && lookup->hooks.joinable(lookup->hooks.owner, flight) != NGX_OK)
-    {
-        /* those who wait for it began early enough */
-        ngx_opsauth_lookup_unindex(flight);
-        flight = NULL;
+    if (flight) {
+        flight->sent_at = flight->command.sent_at;
+
+        if (lookup->hooks.joinable(lookup->hooks.owner, flight) != NGX_OK) {
+            /* those who wait for it began early enough */
+            ngx_opsauth_lookup_unindex(flight);
+            flight = NULL;
+        }
     }
 
     if (flight == NULL) {
@@ -233,43 +234,53 @@ ngx_opsauth_lookup_start(ngx_opsauth_lookup_t *lookup,
     flight->nfields = kind->nfields;
     flight->name.len = name->len;
     flight->name.data = flight->name_data;
-    flight->sent_at = 0;
+    flight->kind = kind;
     flight->server = 0;
+    flight->moved = 0;
 
-    lookup->hooks.begin(lookup->hooks.owner, flight);
-
-    if (ngx_opsauth_lookup_ask(flight, kind) != NGX_OK) {
+    if (ngx_opsauth_lookup_ask(flight) != NGX_OK) {
         ngx_opsauth_lookup_free(flight);
         return NULL;
     }
-
-    ngx_queue_insert_head(ngx_opsauth_lookup_bucket(lookup, key),
-                          &flight->index);
-    flight->indexed = 1;
 
     return flight;
 }
 
 
 static ngx_int_t
-ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight,
-    const ngx_opsauth_lookup_kind_t *kind)
+ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight)
 {
+    ngx_opsauth_lookup_t         *lookup = flight->lookup;
     ngx_opsauth_redis_error_e     error;
     ngx_opsauth_redis_command_t  *cmd;
     ngx_opsauth_codec_form_t     *form;
 
-    form = ngx_opsauth_lookup_form(flight->lookup, kind);
+    form = ngx_opsauth_lookup_form(lookup, flight->kind);
     if (form == NULL) {
         return NGX_ERROR;
     }
 
+    lookup->hooks.begin(lookup->hooks.owner, flight);
+
+    flight->sent_at = 0;
+
     cmd = &flight->command;
     cmd->handler = ngx_opsauth_lookup_handler;
     cmd->data = flight;
+    cmd->sent_at = 0;
 
-    return ngx_opsauth_redis_send(flight->lookup->redis, cmd, form,
-                                  &kind->prefix, &flight->name, &error);
+    if (ngx_opsauth_redis_send(lookup->redis, cmd, form,
+                               &flight->kind->prefix, &flight->name, &error)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_queue_insert_head(ngx_opsauth_lookup_bucket(lookup, flight->key),
+                          &flight->index);
+    flight->indexed = 1;
+
+    return NGX_OK;
 }
 
 
@@ -372,6 +383,7 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 
     flight->sent_at = cmd->sent_at;
     flight->server = ngx_opsauth_redis_server(lookup->redis);
+    flight->resolved = ngx_opsauth_redis_resolved(lookup->redis);
 
     ngx_opsauth_lookup_unindex(flight);
 
@@ -383,17 +395,27 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
         n = ngx_opsauth_lookup_values(flight, reply, values, &why);
     }
 
-    ngx_queue_init(&waiters);
-
-    if (!ngx_queue_empty(&flight->waiters)) {
-        ngx_queue_add(&waiters, &flight->waiters);
-    }
-
     data = NULL;
     len = 0;
 
     status = lookup->hooks.decode(lookup->hooks.owner, flight, values, n, why,
                                   &data, &len);
+
+    if (status == NGX_OPSAUTH_MOVED) {
+
+        if (!flight->moved && ngx_opsauth_lookup_ask(flight) == NGX_OK) {
+            flight->moved = 1;
+            return;
+        }
+
+        status = NGX_OPSAUTH_UNAVAILABLE;
+    }
+
+    ngx_queue_init(&waiters);
+
+    if (!ngx_queue_empty(&flight->waiters)) {
+        ngx_queue_add(&waiters, &flight->waiters);
+    }
 
     ngx_opsauth_lookup_free(flight);
 

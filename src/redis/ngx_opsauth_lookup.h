@@ -28,8 +28,20 @@ typedef enum {
     NGX_OPSAUTH_FOUND = 1,          /* data, len are the packed record */
     NGX_OPSAUTH_UNKNOWN,            /* no such record; the store is set up */
     NGX_OPSAUTH_INVALID,            /* there is one, and it is malformed */
-    NGX_OPSAUTH_UNAVAILABLE         /* nobody could be asked */
+    NGX_OPSAUTH_UNAVAILABLE,        /* nobody could be asked */
+    NGX_OPSAUTH_MOVED               /* of decode() alone: a replaced server's
+                                       answer, to be asked of the other one */
 } ngx_opsauth_status_e;
+
+
+/* what is asked: HMGET <prefix><name> field ...; lives as long as lookups do,
+   which know it by its address */
+typedef struct {
+    ngx_uint_t   type;
+    ngx_str_t    prefix;            /* "opsauth:credential:" */
+    ngx_str_t   *fields;
+    ngx_uint_t   nfields;           /* at most NGX_OPSAUTH_VALUES_MAX */
+} ngx_opsauth_lookup_kind_t;
 
 
 /* one read under way; the owner sees it in its hooks only */
@@ -39,17 +51,22 @@ struct ngx_opsauth_flight_s {
     ngx_str_t                    name;          /* record's name behind the
                                                    prefix: digest hex, account
                                                    id; valid in decode */
-    ngx_msec_t                   sent_at;       /* before its write, fresh */
+    ngx_msec_t                   sent_at;       /* before its write, fresh; 0:
+                                                   not sent yet */
     uint64_t                     ticket[4];     /* the owner's, from begin */
     uint64_t                     server;        /* that answered; 0: none did;
                                                    valid in decode */
+    ngx_msec_t                   resolved;      /* when that server's address
+                                                   was looked up; as above */
     /* what follows is the lookup's own */
     ngx_opsauth_redis_command_t  command;
     ngx_queue_t                  index;
     ngx_queue_t                  waiters;
     ngx_opsauth_lookup_t        *lookup;
+    const ngx_opsauth_lookup_kind_t  *kind;
     ngx_uint_t                   nfields;
     unsigned                     indexed:1;
+    unsigned                     moved:1;       /* was asked of two servers */
     u_char                       name_data[128];
 };
 
@@ -61,7 +78,8 @@ typedef struct {
     void (*begin)(void *owner, ngx_opsauth_flight_t *flight);
 
     /* may a request that comes now share this read? NGX_OK or NGX_DECLINED
-       (something was invalidated since: it gets a read of its own) */
+       (something was invalidated since, or it was sent too long ago: it gets
+       a read of its own) */
     ngx_int_t (*joinable)(void *owner, ngx_opsauth_flight_t *flight);
 
     /*
@@ -70,22 +88,14 @@ typedef struct {
      * in a store that is not set up. Or n == 0, and why there are no values:
      * INVALID (another type of key), UNAVAILABLE. Decodes, fills the cache,
      * sets *data and *len (valid until the next decode) for FOUND, and returns
-     * the status for the waiters. Called also when no waiter is left.
+     * the status for the waiters. Called also when no waiter is left. MOVED,
+     * with ngx_opsauth_redis_drop() before it, sends the read once more; at
+     * the second time it is UNAVAILABLE.
      */
     ngx_opsauth_status_e (*decode)(void *owner, ngx_opsauth_flight_t *flight,
         ngx_str_t *values, ngx_uint_t n, ngx_opsauth_status_e why,
         u_char **data, size_t *len);
 } ngx_opsauth_lookup_hooks_t;
-
-
-/* what is asked: HMGET <prefix><name> field ...; lives as long as lookups do,
-   which know it by its address */
-typedef struct {
-    ngx_uint_t   type;
-    ngx_str_t    prefix;            /* "opsauth:credential:" */
-    ngx_str_t   *fields;
-    ngx_uint_t   nfields;           /* at most NGX_OPSAUTH_VALUES_MAX */
-} ngx_opsauth_lookup_kind_t;
 
 
 /*

@@ -195,6 +195,13 @@ ngx_opsauth_redis_server(ngx_opsauth_redis_t *redis)
 }
 
 
+ngx_msec_t
+ngx_opsauth_redis_resolved(ngx_opsauth_redis_t *redis)
+{
+    return redis->link.resolved;
+}
+
+
 void
 ngx_opsauth_redis_drop(ngx_opsauth_redis_t *redis)
 {

@@ -126,6 +126,10 @@ void ngx_opsauth_redis_unmark(ngx_opsauth_redis_t *redis);
  */
 uint64_t ngx_opsauth_redis_server(ngx_opsauth_redis_t *redis);
 
+/* when that connection was begun and the address looked up; CLOCK_MONOTONIC,
+   ms */
+ngx_msec_t ngx_opsauth_redis_resolved(ngx_opsauth_redis_t *redis);
+
 /*
  * Another server than this one serves the store by now: closes the connection
  * soon, not within this call; pending commands go out on a new one. Calls that

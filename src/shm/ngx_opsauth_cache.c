@@ -16,7 +16,7 @@
 
 
 #define NGX_OPSAUTH_CACHE_MAGIC    0x31656863616e6f7aULL
-#define NGX_OPSAUTH_CACHE_VERSION  3
+#define NGX_OPSAUTH_CACHE_VERSION  4
 
 /* as nginx asks of its own zones */
 #define NGX_OPSAUTH_CACHE_PAGES    8
@@ -46,7 +46,8 @@ static ngx_int_t ngx_opsauth_cache_adopt(ngx_opsauth_cache_t *cache);
 static ngx_int_t ngx_opsauth_cache_create(ngx_opsauth_cache_t *cache,
     ngx_uint_t dirty);
 static ngx_opsauth_cache_e ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
-    const u_char *key, const ngx_opsauth_entry_t *entry, ngx_msec_t now);
+    const ngx_opsauth_coverage_view_t *view, const u_char *key,
+    const ngx_opsauth_entry_t *entry, ngx_msec_t now);
 static ngx_msec_t ngx_opsauth_cache_now(void);
 static void ngx_opsauth_cache_count(uint64_t *counter);
 
@@ -240,11 +241,17 @@ ngx_opsauth_cache_e
 ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache, const u_char *key,
     ngx_msec_t now, ngx_opsauth_entry_t *entry)
 {
+    ngx_opsauth_coverage_view_t  view;
+
+    /* first: what is certified later need not have known of this copy */
+
+    ngx_opsauth_coverage_load(&cache->zone->coverage, &view);
+
     if (ngx_opsauth_table_get(cache->table, key, entry) != NGX_OK) {
         return NGX_OPSAUTH_CACHE_MISS;
     }
 
-    return ngx_opsauth_cache_trust(cache, key, entry, now);
+    return ngx_opsauth_cache_trust(cache, &view, key, entry, now);
 }
 
 
@@ -264,14 +271,13 @@ ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache, const u_char *key,
  */
 
 static ngx_opsauth_cache_e
-ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache, const u_char *key,
+ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
+    const ngx_opsauth_coverage_view_t *view, const u_char *key,
     const ngx_opsauth_entry_t *entry, ngx_msec_t now)
 {
-    ngx_msec_t               age, bound, valid;
-    ngx_msec_int_t           diff;
-    ngx_opsauth_coverage_t  *coverage;
+    ngx_msec_t      age, bound, valid;
+    ngx_msec_int_t  diff;
 
-    coverage = &cache->zone->coverage;
     diff = (ngx_msec_int_t) (now - entry->fetched_at);
 
     /* the worker that filled it had a fresher clock than ours */
@@ -288,12 +294,12 @@ ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache, const u_char *key,
     bound = ngx_min(cache->lease, valid);
 
     if (age <= valid
-        && ngx_opsauth_coverage_holds(coverage, entry->fetched_at, now,
+        && ngx_opsauth_coverage_holds(view, entry->fetched_at, now,
                                       cache->lease))
     {
         bound = valid;
 
-    } else if (ngx_opsauth_coverage_outdated(coverage, entry->fetched_at)) {
+    } else if (ngx_opsauth_coverage_outdated(view, entry->fetched_at)) {
         bound = 0;
     }
 
@@ -304,7 +310,7 @@ ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache, const u_char *key,
 
     if (cache->stale) {
         diff = (ngx_msec_int_t)
-                   (now - ngx_opsauth_coverage_coherent(coverage,
+                   (now - ngx_opsauth_coverage_coherent(view,
                                                         entry->fetched_at));
 
         if (diff <= (ngx_msec_int_t) (cache->lease + cache->stale)) {
@@ -318,17 +324,32 @@ ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache, const u_char *key,
 
 ngx_int_t
 ngx_opsauth_cache_certify(ngx_opsauth_cache_t *cache, uint64_t server,
-    ngx_msec_t started, ngx_msec_t sent_at)
+    ngx_msec_t resolved, ngx_msec_t started, ngx_msec_t sent_at)
 {
-    ngx_msec_t              now;
     ngx_opsauth_coverage_e  rc;
 
     ngx_shmtx_lock(&cache->shpool->mutex);
 
-    now = ngx_opsauth_cache_now();
+    rc = ngx_opsauth_coverage_certify(&cache->zone->coverage, server, resolved,
+                                      started, sent_at,
+                                      ngx_opsauth_cache_now(), cache->lease);
 
-    rc = ngx_opsauth_coverage_certify(&cache->zone->coverage, server, started,
-                                      sent_at, now, cache->lease);
+    ngx_shmtx_unlock(&cache->shpool->mutex);
+
+    return (rc == NGX_OPSAUTH_COVERAGE_REFUSED) ? NGX_DECLINED : NGX_OK;
+}
+
+
+ngx_int_t
+ngx_opsauth_cache_take(ngx_opsauth_cache_t *cache, uint64_t server,
+    ngx_msec_t resolved)
+{
+    ngx_opsauth_coverage_e  rc;
+
+    ngx_shmtx_lock(&cache->shpool->mutex);
+
+    rc = ngx_opsauth_coverage_take(&cache->zone->coverage, server, resolved,
+                                   ngx_opsauth_cache_now(), cache->lease);
 
     ngx_shmtx_unlock(&cache->shpool->mutex);
 
@@ -337,11 +358,11 @@ ngx_opsauth_cache_certify(ngx_opsauth_cache_t *cache, uint64_t server,
 
 
 ngx_uint_t
-ngx_opsauth_cache_foreign(ngx_opsauth_cache_t *cache, uint64_t server)
+ngx_opsauth_cache_replaced(ngx_opsauth_cache_t *cache, uint64_t server,
+    ngx_msec_t resolved)
 {
-    return ngx_opsauth_coverage_foreign(&cache->zone->coverage, server,
-                                        ngx_opsauth_cache_now(),
-                                        cache->lease);
+    return ngx_opsauth_coverage_replaced(&cache->zone->coverage, server,
+                                         resolved);
 }
 
 
@@ -398,7 +419,7 @@ ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
 
     /* under the lock, so that nothing comes between check and put */
 
-    rc = ngx_opsauth_cache_foreign(cache, server)
+    rc = ngx_opsauth_coverage_foreign(&cache->zone->coverage, server)
          ? NGX_DECLINED : ngx_opsauth_cache_check(cache, key, ticket);
 
     if (rc == NGX_OK) {

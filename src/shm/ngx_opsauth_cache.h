@@ -90,7 +90,7 @@ void ngx_opsauth_cache_begin(ngx_opsauth_cache_t *cache, const u_char *key,
 ngx_int_t ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache,
     const u_char *key, const ngx_opsauth_cache_ticket_t *ticket);
 
-/* fetched_at: when the read was sent. type NGX_OPSAUTH_CACHE_UNKNOWN takes
+/* fetched_at: when the read was sent; server: who answered. type NGX_OPSAUTH_CACHE_UNKNOWN takes
    data NULL. NGX_DECLINED: refused, the record may only answer its own
    request */
 ngx_int_t ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache,
@@ -99,15 +99,20 @@ ngx_int_t ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache,
     const u_char *data, size_t len);
 
 /*
- * The feed on this server got a certificate: see ngx_opsauth_coverage.h.
- * NGX_DECLINED: another server covers by now, the feed is on the wrong one.
+ * A feed on this server got a certificate, or tells without one who serves the
+ * store: see ngx_opsauth_coverage.h. NGX_DECLINED: another server was resolved
+ * since, the feed is on the wrong one.
  */
 ngx_int_t ngx_opsauth_cache_certify(ngx_opsauth_cache_t *cache,
-    uint64_t server, ngx_msec_t started, ngx_msec_t sent_at);
+    uint64_t server, ngx_msec_t resolved, ngx_msec_t started,
+    ngx_msec_t sent_at);
+ngx_int_t ngx_opsauth_cache_take(ngx_opsauth_cache_t *cache, uint64_t server,
+    ngx_msec_t resolved);
 
-/* another server covers now: this one's answers may be the past */
-ngx_uint_t ngx_opsauth_cache_foreign(ngx_opsauth_cache_t *cache,
-    uint64_t server);
+/* no lock: the server that a link resolved then leads to was replaced: its
+   answers may be the past */
+ngx_uint_t ngx_opsauth_cache_replaced(ngx_opsauth_cache_t *cache,
+    uint64_t server, ngx_msec_t resolved);
 
 /* one record changed; everything may have changed */
 void ngx_opsauth_cache_invalidate(ngx_opsauth_cache_t *cache,

@@ -1,12 +1,13 @@
 /*
  * The chain of certificates; contract in the header, proof by the model in
- * t/model. Called by the cache: certify under its lock, the rest without.
+ * t/model. Called by the cache: certify and take under its lock, the rest
+ * without.
  *
  * Two feeds may extend one coverage, so that either may be lost: a feed that
  * started before the last certificate continues the chain, since until that
  * moment the other one announced everything, and from its start on this one
- * does. A feed that started later may only begin anew, once the old coverage
- * has run out.
+ * does. So does a feed that started before the coverage did. One that started
+ * later may only begin anew, once the old coverage has run out.
  */
 
 #include "ngx_opsauth_coverage.h"
@@ -16,10 +17,10 @@ static void ngx_opsauth_coverage_begin(ngx_opsauth_coverage_t *coverage,
     ngx_msec_t from, ngx_msec_t to);
 
 
-#define ngx_opsauth_coverage_load(word)                                       \
+#define ngx_opsauth_coverage_get(word)                                        \
     ((ngx_msec_t) __atomic_load_n(word, __ATOMIC_ACQUIRE))
 
-#define ngx_opsauth_coverage_store(word, value)                               \
+#define ngx_opsauth_coverage_set(word, value)                                 \
     __atomic_store_n(word, (uint64_t) (value), __ATOMIC_RELEASE)
 
 #define ngx_opsauth_coverage_after(a, b)  ((ngx_msec_int_t) ((a) - (b)) > 0)
@@ -27,39 +28,31 @@ static void ngx_opsauth_coverage_begin(ngx_opsauth_coverage_t *coverage,
 
 ngx_opsauth_coverage_e
 ngx_opsauth_coverage_certify(ngx_opsauth_coverage_t *coverage, uint64_t server,
-    ngx_msec_t started, ngx_msec_t sent_at, ngx_msec_t now, ngx_msec_t lease)
+    ngx_msec_t resolved, ngx_msec_t started, ngx_msec_t sent_at,
+    ngx_msec_t now, ngx_msec_t lease)
 {
-    ngx_msec_t  to;
+    ngx_msec_t              from, to;
+    ngx_opsauth_coverage_e  rc;
 
-    if (coverage->server != server) {
+    rc = ngx_opsauth_coverage_take(coverage, server, resolved, now, lease);
 
-        if (coverage->server != 0
-            && !ngx_opsauth_coverage_after(started,
-                                           (ngx_msec_t) coverage->taken))
-        {
-            return NGX_OPSAUTH_COVERAGE_REFUSED;
-        }
-
-        /* from then on: the other server's last replies may be in already */
-
-        if (coverage->server != 0) {
-            ngx_opsauth_coverage_store(&coverage->floor, now + 1);
-        }
-
-        ngx_opsauth_coverage_begin(coverage, now + 1, sent_at);
-
-        coverage->taken = started;
-        ngx_opsauth_coverage_store(&coverage->server, server);
-
-        return NGX_OPSAUTH_COVERAGE_TAKEN;
+    if (rc == NGX_OPSAUTH_COVERAGE_REFUSED) {
+        return rc;
     }
 
+    from = (ngx_msec_t) coverage->from;
     to = (ngx_msec_t) coverage->to;
 
-    if (!ngx_opsauth_coverage_after(started, to)) {
+    if (rc == NGX_OPSAUTH_COVERAGE_TAKEN) {
+        ngx_opsauth_coverage_begin(coverage, from, sent_at);
+        return rc;
+    }
 
+    if (!ngx_opsauth_coverage_after(started, to)
+        || !ngx_opsauth_coverage_after(started, from))
+    {
         if (ngx_opsauth_coverage_after(sent_at, to)) {
-            ngx_opsauth_coverage_store(&coverage->to, sent_at);
+            ngx_opsauth_coverage_set(&coverage->to, sent_at);
         }
 
         return NGX_OPSAUTH_COVERAGE_KEPT;
@@ -74,56 +67,95 @@ ngx_opsauth_coverage_certify(ngx_opsauth_coverage_t *coverage, uint64_t server,
 }
 
 
+ngx_opsauth_coverage_e
+ngx_opsauth_coverage_take(ngx_opsauth_coverage_t *coverage, uint64_t server,
+    ngx_msec_t resolved, ngx_msec_t now, ngx_msec_t lease)
+{
+    ngx_uint_t  later;
+
+    later = ngx_opsauth_coverage_after(resolved,
+                                       (ngx_msec_t) coverage->resolved);
+
+    if (coverage->server == server) {
+
+        if (later) {
+            ngx_opsauth_coverage_set(&coverage->resolved, resolved);
+        }
+
+        return NGX_OPSAUTH_COVERAGE_KEPT;
+    }
+
+    if (coverage->server != 0) {
+
+        if (!later) {
+            return NGX_OPSAUTH_COVERAGE_REFUSED;
+        }
+
+        /* from then on: the other server's last replies may be in already */
+
+        ngx_opsauth_coverage_set(&coverage->floor, now + 1);
+    }
+
+    /* not in force, until it is certified */
+
+    ngx_opsauth_coverage_set(&coverage->from, now + 1);
+    ngx_opsauth_coverage_set(&coverage->to, now - lease - 1);
+
+    ngx_opsauth_coverage_set(&coverage->resolved, resolved);
+    ngx_opsauth_coverage_set(&coverage->server, server);
+
+    return NGX_OPSAUTH_COVERAGE_TAKEN;
+}
+
+
 static void
 ngx_opsauth_coverage_begin(ngx_opsauth_coverage_t *coverage, ngx_msec_t from,
     ngx_msec_t to)
 {
-    ngx_opsauth_coverage_store(&coverage->from, from);
-    ngx_opsauth_coverage_store(&coverage->to, to);
-    ngx_opsauth_coverage_store(&coverage->gaps, coverage->gaps + 1);
+    ngx_opsauth_coverage_set(&coverage->from, from);
+    ngx_opsauth_coverage_set(&coverage->to, to);
+    ngx_opsauth_coverage_set(&coverage->gaps, coverage->gaps + 1);
+}
+
+
+void
+ngx_opsauth_coverage_load(ngx_opsauth_coverage_t *coverage,
+    ngx_opsauth_coverage_view_t *view)
+{
+    view->to = ngx_opsauth_coverage_get(&coverage->to);
+    view->from = ngx_opsauth_coverage_get(&coverage->from);
+    view->floor = ngx_opsauth_coverage_get(&coverage->floor);
 }
 
 
 ngx_uint_t
-ngx_opsauth_coverage_holds(ngx_opsauth_coverage_t *coverage,
+ngx_opsauth_coverage_holds(const ngx_opsauth_coverage_view_t *view,
     ngx_msec_t fetched_at, ngx_msec_t now, ngx_msec_t lease)
 {
-    ngx_msec_t  from, to;
-
-    to = ngx_opsauth_coverage_load(&coverage->to);
-    from = ngx_opsauth_coverage_load(&coverage->from);
-
-    return from != 0
-           && !ngx_opsauth_coverage_after(from, fetched_at)
-           && !ngx_opsauth_coverage_after(now - lease, to);
+    return view->from != 0
+           && !ngx_opsauth_coverage_after(view->from, fetched_at)
+           && !ngx_opsauth_coverage_after(now - lease, view->to);
 }
 
 
 ngx_uint_t
-ngx_opsauth_coverage_outdated(ngx_opsauth_coverage_t *coverage,
+ngx_opsauth_coverage_outdated(const ngx_opsauth_coverage_view_t *view,
     ngx_msec_t fetched_at)
 {
-    ngx_msec_t  floor;
-
-    floor = ngx_opsauth_coverage_load(&coverage->floor);
-
-    return floor != 0 && ngx_opsauth_coverage_after(floor, fetched_at);
+    return view->floor != 0
+           && ngx_opsauth_coverage_after(view->floor, fetched_at);
 }
 
 
 ngx_msec_t
-ngx_opsauth_coverage_coherent(ngx_opsauth_coverage_t *coverage,
+ngx_opsauth_coverage_coherent(const ngx_opsauth_coverage_view_t *view,
     ngx_msec_t fetched_at)
 {
-    ngx_msec_t  from, to;
-
-    to = ngx_opsauth_coverage_load(&coverage->to);
-    from = ngx_opsauth_coverage_load(&coverage->from);
-
-    if (from != 0 && !ngx_opsauth_coverage_after(from, fetched_at)
-        && ngx_opsauth_coverage_after(to, fetched_at))
+    if (view->from != 0
+        && !ngx_opsauth_coverage_after(view->from, fetched_at)
+        && ngx_opsauth_coverage_after(view->to, fetched_at))
     {
-        return to;
+        return view->to;
     }
 
     return fetched_at;
@@ -131,15 +163,22 @@ ngx_opsauth_coverage_coherent(ngx_opsauth_coverage_t *coverage,
 
 
 ngx_uint_t
-ngx_opsauth_coverage_foreign(ngx_opsauth_coverage_t *coverage, uint64_t server,
-    ngx_msec_t now, ngx_msec_t lease)
+ngx_opsauth_coverage_replaced(ngx_opsauth_coverage_t *coverage,
+    uint64_t server, ngx_msec_t resolved)
 {
     uint64_t    covering;
-    ngx_msec_t  to;
+    ngx_msec_t  latest;
 
-    to = ngx_opsauth_coverage_load(&coverage->to);
     covering = __atomic_load_n(&coverage->server, __ATOMIC_ACQUIRE);
+    latest = ngx_opsauth_coverage_get(&coverage->resolved);
 
-    return server != 0 && covering != 0 && server != covering
-           && !ngx_opsauth_coverage_after(now - lease, to);
+    return covering != 0 && server != covering
+           && !ngx_opsauth_coverage_after(resolved, latest);
+}
+
+
+ngx_uint_t
+ngx_opsauth_coverage_foreign(ngx_opsauth_coverage_t *coverage, uint64_t server)
+{
+    return coverage->server != 0 && server != coverage->server;
 }

@@ -226,9 +226,18 @@ flushed(void *owner)
 
 
 static ngx_int_t
-certified(void *owner, uint64_t server, ngx_msec_t started, ngx_msec_t sent_at)
+certified(void *owner, uint64_t server, ngx_msec_t resolved,
+    ngx_msec_t started, ngx_msec_t sent_at)
 {
     fprintf(out, "certified %d\n", (int) sent_at);
+    return certify;
+}
+
+
+static ngx_int_t
+found(void *owner, uint64_t server, ngx_msec_t resolved)
+{
+    fprintf(out, "found\n");
     return certify;
 }
 
@@ -255,7 +264,8 @@ run(const talk_t *talk, size_t step)
     ngx_opsauth_feed_t        feed;
     ngx_opsauth_codec_t      *codec;
     ngx_opsauth_reply_t      *reply;
-    ngx_opsauth_feed_hooks_t  hooks = { &feed, changed, flushed, certified };
+    ngx_opsauth_feed_hooks_t  hooks = { &feed, changed, flushed, certified,
+                                          found };
 
     out = open_memstream(&text, &size);
     clock_ms = 100;
@@ -370,7 +380,7 @@ modes(void)
          "what is no pong certifies nothing");
 
     talk(NOPERM, 0, OWN PONG PONG,
-         ASKED_OWN "up: CLIENT ID with NOPERM\n"
+         ASKED_OWN "up: CLIENT ID with NOPERM\nfound\n"
          "fail 9: it sent a reply that nobody asked for\n",
          "CLIENT ID refused");
 
@@ -378,15 +388,15 @@ modes(void)
          "-ERR unknown subcommand\r\n"
          "*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n"
          PONG OWN PONG,
-         ASKED ASKED_OWN "up: CLIENT TRACKING with ERR\n",
+         ASKED ASKED_OWN "up: CLIENT TRACKING with ERR\nfound\n",
          "CLIENT TRACKING refused");
 
     talk(":42\r\n", 0, "+OK\r\n" NOPERM "+PONG\r\n" OWN PONG,
-         ASKED ASKED_OWN "up: SUBSCRIBE with NOPERM\n",
+         ASKED ASKED_OWN "up: SUBSCRIBE with NOPERM\nfound\n",
          "Redis' channel refused");
 
     talk(":42\r\n", 0, HELLO NOPERM OWN NOPERM,
-         ASKED ASKED_OWN "up: PING with NOPERM\n", "PING refused");
+         ASKED ASKED_OWN "up: PING with NOPERM\nfound\n", "PING refused");
 
     talk(":42\r\n", 1, HELLO PONG NOPERM,
          ASKED "up: tracking\ncertified 100\nfail 6: PING\n",
@@ -423,7 +433,7 @@ modes(void)
 
 #define LISTENS(data, wanted, name)                                           \
     talk(NOPERM, 0, OWN PONG data,                                            \
-         ASKED_OWN "up: CLIENT ID with NOPERM\n" wanted, name)
+         ASKED_OWN "up: CLIENT ID with NOPERM\nfound\n" wanted, name)
 
 #define FILL16     "aaaaaaaaaaaaaaaa"
 #define FILL128    FILL16 FILL16 FILL16 FILL16 FILL16 FILL16 FILL16 FILL16
