@@ -322,4 +322,29 @@ subtest 'single flight' => sub {
     $t->finish;
 };
 
+# what an old read brings may have been revoked longer than a lease ago
+subtest 'nobody joins a read that is older than the lease' => sub {
+    my $t = OpsAuth::Test->new;
+    my $fake = $t->fake_redis;
+    my $store = $t->store;
+    $t->config_http('opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; redis_timeout 20s; lease 300ms; }'
+        . server(['main']));
+    $t->start;
+    $store->account('acme');
+    my $key = $store->issue;
+    my $read = 'HMGET opsauth:credential:*';
+    $fake->script($read => { hold => 1 });
+    my @clients = map { $t->connect(timeout => 20) } 1 .. 3;
+    $clients[0]->write_request('GET', '/main', key => $key);
+    ok($fake->wait_held(1), 'a read is under way');
+    sleep 0.6;
+    $store->revoke($key);
+    $clients[$_]->write_request('GET', '/main', key => $key) for 1, 2;
+    ok($fake->wait_held(2), 'a later request has one of its own');
+    $fake->behave->release;
+    is_deeply([map { $_->read_response->status } @clients], [200, 401, 401], 'each what its read saw');
+    is($fake->count($read), 2, 'two reads for three requests');
+    $t->finish;
+};
+
 done_testing();
