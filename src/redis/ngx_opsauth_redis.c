@@ -503,6 +503,10 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
         return;
     }
 
+    if (entry->elsewhere) {
+        ngx_opsauth_redis_drop(redis);
+    }
+
     if (cmd == &redis->marker) {
         ngx_opsauth_redis_marker_reply(&redis->link, reply);
         return;
