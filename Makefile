@@ -35,7 +35,7 @@ MOD_SRC  := ngx_http_opsauth_module.c config $(wildcard src/core/*.[ch] \
             src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch])
 
 .PHONY: all module cli unit deps deps-build demo demo-stop test check install \
-        uninstall static clean help
+        uninstall static stress clean help
 
 all: module cli
 
@@ -45,6 +45,7 @@ help:
 	@echo "make demo-stop   stop what make demo started"
 	@echo "make test        install what is needed, build, run the whole test suite"
 	@echo "make check       run the test suite, installing nothing (T=\"t/x.t ...\" for some)"
+	@echo "make stress      the bound on stale answers, for long (STRESS_SECONDS=600)"
 	@echo "make static      an nginx with the module built in (NGINX_SRC must be a full tree)"
 	@echo "make install     install module, command and documentation (DESTDIR, PREFIX)"
 	@echo "make uninstall   remove what make install put there"
@@ -155,6 +156,10 @@ test: deps
 
 check: all unit
 	@t/run $(T)
+
+# the same as in the suite, but there for 20 seconds
+stress: all
+	@STRESS_SECONDS=$(or $(STRESS_SECONDS),600) t/run -v t/51-stress.t
 
 # --- install --------------------------------------------------------------------
 

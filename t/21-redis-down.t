@@ -280,4 +280,47 @@ subtest 'late replies' => sub {
     $t->finish;
 };
 
+# Attempts show as greetings here: it accepts, and closes when it is spoken to.
+subtest 'the backoff begins anew' => sub {
+    my $t = OpsAuth::Test->new;
+    my $fake = $t->fake_redis;
+    my $store = $t->store;
+    config($t, 'redis_timeout 5s; redis_connect_timeout 5s;');
+    $t->start;
+    my $n = 0;
+    my $fresh = sub { return $store->issue(account => $store->account('d' . ++$n)) };
+    is($t->get('/', key => $fresh->())->status, 200, 'before');
+    # that which is asked in vain; when the command connections tried
+    my $unknown = $store->key;
+    my $attempts = sub { return map { $_->{time} } grep { $_->{words}[2] !~ /-feed$/ } $fake->commands('CLIENT SETNAME') };
+    my $out = sub {
+        my ($tries) = @_;
+        $fake->reset->script('CLIENT SETNAME' => 'close');
+        $fake->drop;
+        my $ok = OpsAuth::Process->poll(60, sub { $t->get('/', key => $unknown); $attempts->() >= $tries });
+        ok($ok, "an outage of $tries attempts");
+    };
+
+    # waits of up to 50, 100, ... 5000 ms: after eight they are as long as they get
+    $out->(9);
+    my @at = $attempts->();
+    cmp_ok($at[-1] - $at[0], '>', 0.05, 'they become less frequent');
+    $fake->reset->behave;
+    my $started = time;
+    my $key = $fresh->();
+    ok(until_status($t, 200, '/', $key), 'back');
+    is(scalar(my @one = $attempts->()), 1, 'by the first attempt');
+    cmp_ok(time - $started, '<', 12, 'that comes within a step of the backoff');
+    ok($t->wait_for_log(qr/feed of store "main": tracking(?s:.*)feed of store "main": tracking/, timeout => 20), 'the feed comes back as well');
+
+    # the next outage is a new one: five attempts take 0.8 s, 1.6 s at most; with
+    # what was left of the first they would take 12 s, and one in fifty runs 6 s
+    $out->(6);
+    @at = $attempts->();
+    cmp_ok($at[5] - $at[0], '<', 6, 'attempts are frequent again');
+    $fake->behave;
+    ok(until_status($t, 200, '/', $key), 'back again');
+    $t->finish;
+};
+
 done_testing();

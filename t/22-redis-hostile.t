@@ -32,9 +32,11 @@ my @record = map { [$_->[0], $_->[1], $_->[2] // '503 unavailable'] } (
     # sizes
     ['a bulk of 9 GB', { raw => "\$9000000000\r\nxx" }],
     ['an array of a billion', { raw => "*1000000000\r\n" }],
+    ['a record of 300 kB', sub { { array => ['x' x 300_000, ('x') x ($_[0] - 1)] } }, '503 record_invalid'],
+    ['one of 300 kB in many fields', sub { { array => [('x' x 30_000) x $_[0]] } }, '503 record_invalid'],
     ['an array of 2^32 + 1', { raw => "*4294967297\r\n\$1\r\n1\r\n" }],
     ['a bulk of 9 GB in an array', { raw => "*13\r\n\$9000000000\r\nxx" }],
-    ['too many elements', { raw => '*65' . "\r\n\$-1" x 65 . "\r\n" }],
+    ['too many elements', { raw => '*65' . "\r\n\$-1" x 65 . "\r\n" }, '503 record_invalid'],
     ['a size below -1', { raw => "\$-7\r\n" }],
     ['a count below -1', { raw => "*-5\r\n" }],
     ['a size that is no number', { raw => "\$abc\r\nabc\r\n" }],
@@ -233,6 +235,56 @@ subtest 'greetings' => sub {
         ok(OpsAuth::Process->poll(15, sub { $test->get("/g$i/", key => $key)->status == 200 }), "$names[$i], later");
         ok(OpsAuth::Process->poll(15, sub { $test->get("/g$i/", key => $stores[$i]->key)->status == 401 }), "$names[$i], unknown later");
     }
+    $test->finish;
+};
+
+# --- a record that is too large ------------------------------------------------------------------
+
+# A real Redis, and one record that somebody has made a mess of, in the midst of
+# others that are read with it: all leave in one write and come on one connection.
+subtest 'one record of a megabyte' => sub {
+    my $test = OpsAuth::Test->new;
+    my $redis = $test->redis;
+    my $records = $test->store;
+    $test->config_http('opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; redis_timeout 20s; '
+        . 'redis_connect_timeout 20s; lease 60s; } server { listen 127.0.0.1:%%PORT_8080%%; '
+        . 'add_header X-Reason $opsauth_reason always; add_header X-Account $opsauth_account always; '
+        . 'location / { opsauth main; empty_gif; } }');
+    $test->start;
+    my $n = 0;
+    my $fresh = sub { $n++; return ($records->issue(account => $records->account("m$n")), "m$n") };
+    is(told($test->get('/', key => ($fresh->())[0])), '200 ok', 'before');
+    my @ids = map { $_->{id} } $redis->clients;
+
+    my %large = (
+        'scopes'   => { scopes => join ' ', map { sprintf 'read:%020d', $_ } 1 .. 40_000 },
+        'ips'      => { ips => '10.0.0.0/8 ' x 100_000 },
+        'at the bound' => { subject => 'x' x (256 * 1024) },
+        'three'    => { scopes => 'x' x 300_000, ips => 'x' x 300_000, client => 'x' x 300_000 },
+    );
+    my ($worker) = $test->workers;
+    for my $name (sort keys %large) {
+        my $key = $records->issue(account => 'm1', %{$large{$name}});
+        my @each = map { [$fresh->()] } 1 .. 40;
+        splice @each, 20, 0, [$key, ''];
+        my @clients = map { $test->connect(timeout => 30) } @each;
+        kill 'STOP', $worker;
+        $clients[$_]->write_request('GET', '/', key => $each[$_][0]) for 0 .. $#each;
+        sleep 0.05;
+        kill 'CONT', $worker;
+        my @got = map { my $r = $_->read_response; told($r) . ' ' . ($r->header('X-Account') // '') } @clients;
+        is(splice(@got, 20, 1), '503 record_invalid ', "$name: that one");
+        splice @each, 20, 1;
+        is_deeply(\@got, [map { "200 ok $_->[1]" } @each], 'and nobody else');
+        is(told($test->get('/', key => $key)), '503 record_invalid', 'again');
+        $records->update($key, map { $_ => undef } keys %{$large{$name}});
+        $records->update($key, scopes => 'read:tenants');
+        is(told($test->get('/', key => $key)), '200 ok', 'mended');
+    }
+    is_deeply([map { $_->{id} } $redis->clients], \@ids, 'on the same connection all the time');
+    unlike($test->log, qr/is down|no Redis protocol/, 'of which there is nothing to say');
+    is(scalar(my @said = $test->log =~ /\[error\].*record/g), scalar keys %large, 'a line for each of the records')
+        or diag $test->log;
     $test->finish;
 };
 

@@ -9,11 +9,11 @@
  * Bounds are exact, and the same however the bytes are cut: what is announced
  * ("$9000000000") is refused when its header is read, not when it is there.
  * A codec that skips keeps to the same memory: what hangs below a cut array is
- * parsed and dropped.
+ * parsed and dropped, and a string over the bound never reaches the reader. Its
+ * header becomes a nil in the reader's own buffer, and its bytes are counted.
  * RESP3 types, which hiredis 1.x knows and 0.14 does not, are refused.
  *
- * Commands are encoded here rather than by redisFormatCommandArgv(), which
- * allocates for each one and would leave passwords in freed memory.
+ * Commands are encoded in ngx_opsauth_codec_encode.c.
  */
 
 #include "ngx_opsauth_codec.h"
@@ -26,7 +26,8 @@
 #define NGX_OPSAUTH_CODEC_HEADER_MAX  32
 /* CLUSTER SLOTS, the deepest that is asked for, has four */
 #define NGX_OPSAUTH_CODEC_DEPTH_MAX   5
-#define NGX_OPSAUTH_CODEC_BUF_MIN     4096
+/* a longer string is not read over: it would hold up all behind it */
+#define NGX_OPSAUTH_CODEC_SKIP_MAX    (64 * 1024 * 1024)
 
 
 #if (HIREDIS_MAJOR >= 1)
@@ -55,8 +56,10 @@ struct ngx_opsauth_codec_s {
     u_char               *bytes;
     size_t                nbytes;       /* used */
     ngx_opsauth_reply_t   dropped;      /* stands for what is below a cut */
+    size_t                passing;      /* bytes to come of a cut string */
 
     unsigned              skip:1;
+    unsigned              cut:1;        /* the next nil stands for a string */
     unsigned              emitted:1;    /* the arena holds the last reply */
     unsigned              failed:1;
 };
@@ -77,10 +80,10 @@ static void *ngx_opsauth_codec_bool(const redisReadTask *task, int value);
 
 static ngx_opsauth_reply_t *ngx_opsauth_codec_node(const redisReadTask *task);
 static ngx_int_t ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec);
-static ngx_int_t ngx_opsauth_codec_reserve(ngx_buf_t *buf, size_t max,
-    size_t size, ngx_log_t *log);
-static u_char *ngx_opsauth_codec_word(u_char *p, const ngx_str_t *word);
-static u_char *ngx_opsauth_codec_header(u_char *p, u_char type, size_t n);
+static ngx_int_t ngx_opsauth_codec_pass(ngx_opsauth_codec_t *codec,
+    char *header, char *data, size_t size);
+static void ngx_opsauth_codec_cut(const redisReadTask *task,
+    ngx_opsauth_reply_t *node);
 
 
 /* hiredis takes no const; it does not write to it */
@@ -154,6 +157,14 @@ ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec)
 ngx_int_t
 ngx_opsauth_codec_feed(ngx_opsauth_codec_t *codec, u_char *data, size_t len)
 {
+    size_t  n;
+
+    n = ngx_min(len, codec->passing);
+
+    codec->passing -= n;
+    data += n;
+    len -= n;
+
     if (codec->failed
         || redisReaderFeed(codec->reader, (char *) data, len) != REDIS_OK)
     {
@@ -169,7 +180,8 @@ ngx_int_t
 ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
     ngx_opsauth_reply_t **reply)
 {
-    void  *object;
+    void       *object;
+    ngx_int_t   rc;
 
     if (codec->failed) {
         return NGX_ERROR;
@@ -181,18 +193,23 @@ ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
         codec->nbytes = 0;
     }
 
-    if (redisReaderGetReply(codec->reader, &object) != REDIS_OK) {
-        codec->failed = 1;
-        return NGX_ERROR;
-    }
+    do {
+        if (redisReaderGetReply(codec->reader, &object) != REDIS_OK) {
+            codec->failed = 1;
+            return NGX_ERROR;
+        }
 
-    if (object != NULL) {
-        codec->emitted = 1;
-        *reply = object;
-        return NGX_OK;
-    }
+        if (object != NULL) {
+            codec->emitted = 1;
+            *reply = object;
+            return NGX_OK;
+        }
 
-    if (ngx_opsauth_codec_check(codec) != NGX_OK) {
+        rc = ngx_opsauth_codec_check(codec);
+
+    } while (rc == NGX_DECLINED);
+
+    if (rc != NGX_OK) {
         codec->failed = 1;
         return NGX_ERROR;
     }
@@ -201,13 +218,14 @@ ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
 }
 
 
-/* what is half there must still fit when it is whole */
+/* what is half there must still fit when it is whole; NGX_DECLINED: it does
+   not, and is passed over: there is more to parse */
 
 static ngx_int_t
 ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec)
 {
     char         *p, *last;
-    size_t        room, size;
+    size_t        room, size, max;
     redisReader  *reader;
 
     reader = codec->reader;
@@ -235,16 +253,21 @@ ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec)
 
     case REDIS_REPLY_STRING:
 
+        max = codec->skip ? NGX_OPSAUTH_CODEC_SKIP_MAX : room;
+
         for (size = 0; p < last && *p >= '0' && *p <= '9'; p++) {
             size = size * 10 + (*p - '0');
 
-            if (size > room) {
+            if (size > max) {
                 return NGX_ERROR;
             }
         }
 
         if (p < last && *p == '\r') {
-            return NGX_OK;
+            return (size > room && last - p > 1)
+                   ? ngx_opsauth_codec_pass(codec, reader->buf + reader->pos,
+                                            p + 2, size)
+                   : NGX_OK;
         }
 
         break;
@@ -254,6 +277,56 @@ ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec)
     }
 
     return (last - p > NGX_OPSAUTH_CODEC_HEADER_MAX) ? NGX_ERROR : NGX_OK;
+}
+
+
+/*
+ * The reader would keep a string until it is whole: what is there of it is
+ * passed over, and "-1\r\n" put in place of its last bytes.
+ */
+
+static ngx_int_t
+ngx_opsauth_codec_pass(ngx_opsauth_codec_t *codec, char *header, char *data,
+    size_t size)
+{
+    size_t        n;
+    redisReader  *reader;
+
+    reader = codec->reader;
+
+    if (data[-1] != '\n' || data - header < 4) {
+        return NGX_ERROR;
+    }
+
+    size += 2;
+
+    n = reader->buf + reader->len - data;
+    n = ngx_min(n, size);
+
+    codec->passing = size - n;
+    codec->cut = 1;
+
+    data += n;
+    data -= 4;
+
+    ngx_memcpy(data, "-1\r\n", 4);
+
+    reader->pos = data - reader->buf;
+
+    return NGX_DECLINED;
+}
+
+
+static void
+ngx_opsauth_codec_cut(const redisReadTask *task, ngx_opsauth_reply_t *node)
+{
+    const redisReadTask  *up;
+
+    node->cut = 1;
+
+    for (up = task->parent; up; up = up->parent) {
+        ((ngx_opsauth_reply_t *) up->obj)->cut = 1;
+    }
 }
 
 
@@ -285,7 +358,6 @@ ngx_opsauth_codec_node(const redisReadTask *task)
 static void *
 ngx_opsauth_codec_string(const redisReadTask *task, char *data, size_t len)
 {
-    const redisReadTask      *up;
     ngx_opsauth_codec_t      *codec;
     ngx_opsauth_reply_t      *node;
     ngx_opsauth_reply_type_e  type;
@@ -310,9 +382,7 @@ ngx_opsauth_codec_string(const redisReadTask *task, char *data, size_t len)
         return NULL;
     }
 
-    if (len > codec->max_bytes - codec->nbytes
-        && (!codec->skip || len > codec->max_bytes))
-    {
+    if (len > codec->max_bytes - codec->nbytes && !codec->skip) {
         return NULL;
     }
 
@@ -325,12 +395,7 @@ ngx_opsauth_codec_string(const redisReadTask *task, char *data, size_t len)
     }
 
     if (len > codec->max_bytes - codec->nbytes) {
-        node->cut = 1;
-
-        for (up = task->parent; up; up = up->parent) {
-            ((ngx_opsauth_reply_t *) up->obj)->cut = 1;
-        }
-
+        ngx_opsauth_codec_cut(task, node);
         return node;
     }
 
@@ -384,11 +449,7 @@ ngx_opsauth_codec_array(const redisReadTask *task, ngx_opsauth_codec_count_t n)
         return node;
     }
 
-    node->cut = 1;
-
-    for (up = task->parent; up; up = up->parent) {
-        ((ngx_opsauth_reply_t *) up->obj)->cut = 1;
-    }
+    ngx_opsauth_codec_cut(task, node);
 
     return node;
 }
@@ -411,6 +472,7 @@ ngx_opsauth_codec_integer(const redisReadTask *task, long long value)
 static void *
 ngx_opsauth_codec_nil(const redisReadTask *task)
 {
+    ngx_opsauth_codec_t  *codec;
     ngx_opsauth_reply_t  *node;
 
     /* "$-1" or "*-1"; RESP3's "_" has a type of its own */
@@ -419,7 +481,20 @@ ngx_opsauth_codec_nil(const redisReadTask *task)
         return NULL;
     }
 
+    codec = task->privdata;
     node = ngx_opsauth_codec_node(task);
+
+    if (codec->cut) {
+        codec->cut = 0;
+
+        node->type = NGX_OPSAUTH_REPLY_STRING;
+
+        if (node != &codec->dropped) {
+            ngx_opsauth_codec_cut(task, node);
+        }
+
+        return node;
+    }
 
     node->type = NGX_OPSAUTH_REPLY_NIL;
 
@@ -444,196 +519,3 @@ ngx_opsauth_codec_bool(const redisReadTask *task, int value)
 }
 
 #endif
-
-
-ngx_int_t
-ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
-    const ngx_str_t *words, ngx_log_t *log)
-{
-    size_t      size;
-    u_char     *p;
-    ngx_int_t   rc;
-    ngx_uint_t  i;
-
-    size = sizeof("*\r\n") - 1 + NGX_SIZE_T_LEN;
-
-    for (i = 0; i < n; i++) {
-        size += sizeof("$\r\n\r\n") - 1 + NGX_SIZE_T_LEN + words[i].len;
-    }
-
-    if (buf->start == NULL || size > (size_t) (buf->end - buf->last)) {
-        rc = ngx_opsauth_codec_reserve(buf, max, size, log);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-    }
-
-    p = ngx_opsauth_codec_header(buf->last, '*', n);
-
-    for (i = 0; i < n; i++) {
-        p = ngx_opsauth_codec_word(p, &words[i]);
-    }
-
-    buf->last = p;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
-    const ngx_str_t *words, ngx_log_t *log)
-{
-    size_t      size;
-    u_char     *p;
-    ngx_uint_t  i;
-
-    size = 2 * (sizeof("*\r\n") - 1 + NGX_SIZE_T_LEN);
-
-    for (i = 0; i < n; i++) {
-        size += sizeof("$\r\n\r\n") - 1 + NGX_SIZE_T_LEN + words[i].len;
-    }
-
-    p = ngx_alloc(size, log);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    form->data = p;
-
-    form->head.data = p;
-    p = ngx_opsauth_codec_header(p, '*', n + 1);
-    p = ngx_opsauth_codec_word(p, &words[0]);
-    form->head.len = p - form->head.data;
-
-    form->tail.data = p;
-    *p++ = CR;
-    *p++ = LF;
-
-    for (i = 1; i < n; i++) {
-        p = ngx_opsauth_codec_word(p, &words[i]);
-    }
-
-    form->tail.len = p - form->tail.data;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_opsauth_codec_encode_form(ngx_buf_t *buf, size_t max,
-    const ngx_opsauth_codec_form_t *form, const ngx_str_t *prefix,
-    const ngx_str_t *name, ngx_log_t *log)
-{
-    size_t     size;
-    u_char    *p;
-    ngx_int_t  rc;
-
-    size = form->head.len + sizeof("$\r\n") - 1 + NGX_SIZE_T_LEN + prefix->len
-           + name->len + form->tail.len;
-
-    if (buf->start == NULL || size > (size_t) (buf->end - buf->last)) {
-        rc = ngx_opsauth_codec_reserve(buf, max, size, log);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-    }
-
-    p = ngx_cpymem(buf->last, form->head.data, form->head.len);
-    p = ngx_opsauth_codec_header(p, '$', prefix->len + name->len);
-    p = ngx_cpymem(p, prefix->data, prefix->len);
-
-    if (name->len) {
-        p = ngx_cpymem(p, name->data, name->len);
-    }
-
-    buf->last = ngx_cpymem(p, form->tail.data, form->tail.len);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_opsauth_codec_reserve(ngx_buf_t *buf, size_t max, size_t size,
-    ngx_log_t *log)
-{
-    u_char  *p;
-    size_t   used, total;
-
-    used = buf->start ? (size_t) (buf->last - buf->start) : 0;
-
-    if (used > max || size > max - used) {
-        return NGX_DECLINED;
-    }
-
-    total = buf->start ? (size_t) (buf->end - buf->start) : 0;
-    total = ngx_max(total, NGX_OPSAUTH_CODEC_BUF_MIN);
-
-    while (total < used + size) {
-        total *= 2;
-    }
-
-    total = ngx_min(total, max);
-
-    p = ngx_alloc(total, log);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (buf->start) {
-        ngx_memcpy(p, buf->start, used);
-        buf->pos = p + (buf->pos - buf->start);
-
-        /* it may have held a password */
-        ngx_explicit_memzero(buf->start, used);
-        ngx_free(buf->start);
-
-    } else {
-        buf->pos = p;
-    }
-
-    buf->start = p;
-    buf->last = p + used;
-    buf->end = p + total;
-
-    return NGX_OK;
-}
-
-
-static u_char *
-ngx_opsauth_codec_word(u_char *p, const ngx_str_t *word)
-{
-    p = ngx_opsauth_codec_header(p, '$', word->len);
-
-    if (word->len) {
-        p = ngx_cpymem(p, word->data, word->len);
-    }
-
-    *p++ = CR;
-    *p++ = LF;
-
-    return p;
-}
-
-
-/* ngx_sprintf() would be most of the cost of a command */
-
-static u_char *
-ngx_opsauth_codec_header(u_char *p, u_char type, size_t n)
-{
-    u_char  digits[NGX_SIZE_T_LEN], *d;
-
-    d = digits + sizeof(digits);
-
-    do {
-        *--d = (u_char) ('0' + n % 10);
-        n /= 10;
-    } while (n);
-
-    *p++ = type;
-    p = ngx_cpymem(p, d, digits + sizeof(digits) - d);
-    *p++ = CR;
-    *p++ = LF;
-
-    return p;
-}

@@ -31,8 +31,8 @@ struct ngx_opsauth_reply_s {
     ngx_str_t                  str;         /* STRING, STATUS, ERROR */
     ngx_uint_t                 n;           /* ARRAY */
     ngx_opsauth_reply_t       *elements;    /* NULL and n > 0: cut */
-    unsigned                   cut:1;       /* passed a bound: n or len was
-                                               announced, and skipped */
+    unsigned                   cut:1;       /* passed a bound, and skipped: n
+                                               was announced, str is empty */
 };
 
 
@@ -52,8 +52,10 @@ ngx_opsauth_codec_t *ngx_opsauth_codec_create(ngx_uint_t max_elements,
     size_t max_bytes);
 /*
  * From now on what passes the bounds is no error of the stream, but read over
- * to its end: an array of too many elements is cut, and so is what holds
- * something cut. Only a single string over max_bytes remains an error.
+ * to its end: a string over the bound is cut, as is an array of too many
+ * elements, and what holds something cut. Such a string may be told of before
+ * all of it is there. A line over max_bytes, or a string of more than 64 MB,
+ * remains an error.
  */
 void ngx_opsauth_codec_skip(ngx_opsauth_codec_t *codec);
 void ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec);

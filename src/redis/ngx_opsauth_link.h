@@ -118,6 +118,7 @@ typedef struct {
     ngx_str_t                    text;
     ngx_opsauth_redis_error_e    error;
     ngx_uint_t                   fatal;         /* the connection is no use */
+    ngx_uint_t                   elsewhere;     /* another server may serve */
     const char                  *remedy;
 } ngx_opsauth_redis_entry_t;
 

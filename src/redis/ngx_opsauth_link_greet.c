@@ -433,7 +433,7 @@ ngx_opsauth_link_info_reply(ngx_opsauth_link_t *link,
             return;
         }
 
-    } else if (reply->type == NGX_OPSAUTH_REPLY_STRING) {
+    } else if (reply->type == NGX_OPSAUTH_REPLY_STRING && reply->str.len) {
 
         p = reply->str.data;
         last = p + reply->str.len;

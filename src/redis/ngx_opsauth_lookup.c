@@ -446,7 +446,9 @@ ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
 
     *why = NGX_OPSAUTH_INVALID;
 
-    if (reply->n != flight->nfields) {
+    /* what is cut is no record, nor is any of it absent */
+
+    if (reply->n != flight->nfields || reply->cut) {
         return 0;
     }
 

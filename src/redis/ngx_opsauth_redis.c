@@ -19,7 +19,7 @@
 
 #define NGX_OPSAUTH_REDIS_OUT_MAX      (1024 * 1024)
 #define NGX_OPSAUTH_REDIS_OUT_COMPACT  (32 * 1024)
-/* one reply; a record beyond that costs the connection */
+/* one reply; a record beyond that is invalid, and read over */
 #define NGX_OPSAUTH_REDIS_REPLY_ELEMENTS  64
 #define NGX_OPSAUTH_REDIS_REPLY_BYTES  (256 * 1024)
 /* a store that is set up may be emptied: look again now and then */
@@ -52,7 +52,7 @@ static const ngx_opsauth_link_kind_t  ngx_opsauth_redis_kind = {
     .action = "asking for records",
     .level = NGX_LOG_ERR,
     .idle = 0,
-    .skip = 0,
+    .skip = 1,
     .max_elements = NGX_OPSAUTH_REDIS_REPLY_ELEMENTS,
     .max_bytes = NGX_OPSAUTH_REDIS_REPLY_BYTES,
     .greet = ngx_opsauth_redis_greet,
@@ -508,6 +508,10 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
 
         ngx_opsauth_link_fail_reply(&redis->link, entry, reply, "HMGET");
         return;
+    }
+
+    if (entry->elsewhere) {
+        ngx_opsauth_redis_drop(redis);
     }
 
     if (cmd == &redis->marker) {

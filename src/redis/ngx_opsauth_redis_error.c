@@ -10,7 +10,10 @@
 
 
 #define ngx_opsauth_redis_entry(text, error, fatal, remedy)                   \
-    { ngx_string(text), NGX_OPSAUTH_REDIS_##error, fatal, remedy }
+    { ngx_string(text), NGX_OPSAUTH_REDIS_##error, fatal, 0, remedy }
+
+#define ngx_opsauth_redis_elsewhere(text, error)                              \
+    { ngx_string(text), NGX_OPSAUTH_REDIS_##error, 0, 1, NULL }
 
 
 static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
@@ -20,8 +23,11 @@ static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
     ngx_opsauth_redis_entry("LOADING", BUSY, 0, NULL),
     ngx_opsauth_redis_entry("BUSY", BUSY, 0, NULL),
     ngx_opsauth_redis_entry("TRYAGAIN", BUSY, 0, NULL),
-    ngx_opsauth_redis_entry("MASTERDOWN", BUSY, 0, NULL),
-    ngx_opsauth_redis_entry("CLUSTERDOWN", BUSY, 0, NULL),
+
+    /* nor will it soon: after a failover it is another one that serves */
+
+    ngx_opsauth_redis_elsewhere("MASTERDOWN", BUSY),
+    ngx_opsauth_redis_elsewhere("CLUSTERDOWN", BUSY),
 
     /* said instead of the first reply, before the server closes */
 

@@ -70,7 +70,7 @@ ngx_opsauth_redis_fail(ngx_opsauth_link_t *link,
 void
 ngx_opsauth_redis_move(ngx_opsauth_redis_t *redis)
 {
-    ngx_uint_t  kept;
+    ngx_uint_t  kept, level;
 
     kept = ngx_opsauth_redis_take(redis, NGX_OPSAUTH_REDIS_RETRY_ALL,
                                   NGX_OPSAUTH_REDIS_CLOSED);
@@ -80,9 +80,13 @@ ngx_opsauth_redis_move(ngx_opsauth_redis_t *redis)
     /* where a name has several addresses, it is at one of the others */
     redis->link.turn++;
 
-    ngx_log_error(NGX_LOG_INFO, redis->link.log, 0,
-                  "opsauth: redis \"%V\": another server serves the store by "
-                  "now, connecting anew", &redis->link.conf->url);
+    /* where that is the trouble, it may happen once a second */
+
+    level = redis->link.trouble ? NGX_LOG_DEBUG : NGX_LOG_INFO;
+
+    ngx_log_error(level, redis->link.log, 0,
+                  "opsauth: redis \"%V\": another server may serve the store "
+                  "by now, connecting anew", &redis->link.conf->url);
 
     if (kept) {
         ngx_post_event(&redis->flush, &ngx_posted_events);

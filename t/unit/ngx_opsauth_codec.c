@@ -5,6 +5,7 @@
  */
 
 #include "../../src/redis/ngx_opsauth_codec.c"
+#include "../../src/redis/ngx_opsauth_codec_encode.c"
 #include "tap.h"
 
 
@@ -13,6 +14,7 @@
 
 
 static unsigned  alloc_fails;
+static int       skips;                 /* the codec under test does */
 
 
 void *
@@ -29,12 +31,19 @@ ngx_explicit_memzero(void *buf, size_t n)
 }
 
 
-/* a reply as text: "hello" (STATUS) 12 nil [ "a" nil ] !ERROR */
+/* a reply as text: "hello" (STATUS) 12 nil [ "a" nil ] !ERROR; cut: <...> */
 
 static void
 print_reply(FILE *out, ngx_opsauth_reply_t *reply)
 {
     ngx_uint_t  i;
+
+    if (reply->cut && (reply->type != NGX_OPSAUTH_REPLY_ARRAY
+                       || reply->elements == NULL))
+    {
+        fprintf(out, "<%d %u>", (int) reply->type, (unsigned) reply->n);
+        return;
+    }
 
     switch (reply->type) {
 
@@ -59,12 +68,12 @@ print_reply(FILE *out, ngx_opsauth_reply_t *reply)
         break;
 
     case NGX_OPSAUTH_REPLY_ARRAY:
-        fprintf(out, "[");
+        fprintf(out, reply->cut ? "<[" : "[");
         for (i = 0; i < reply->n; i++) {
             fprintf(out, " ");
             print_reply(out, &reply->elements[i]);
         }
-        fprintf(out, " ]");
+        fprintf(out, reply->cut ? " ]>" : " ]");
         break;
     }
 }
@@ -85,6 +94,10 @@ decode(const void *data, size_t len, size_t step)
     out = open_memstream(&text, &size);
     codec = ngx_opsauth_codec_create(ELEMENTS, BYTES);
     rc = NGX_AGAIN;
+
+    if (skips) {
+        ngx_opsauth_codec_skip(codec);
+    }
 
     while (len && rc != NGX_ERROR) {
         n = (step && step < len) ? step : len;
@@ -156,6 +169,9 @@ stream(const char *data, const char *wanted, const char *name)
 {
     stream_n(data, strlen(data), wanted, name);
 }
+
+
+static void random_streams(void);
 
 
 static void
@@ -275,6 +291,84 @@ bounds(void)
 }
 
 
+/* "$n" and so many x, at p */
+
+static char *
+put_string(char *p, size_t n)
+{
+    p += sprintf(p, "$%zu\r\n", n);
+    memset(p, 'x', n);
+    memcpy(p + n, "\r\n", 3);
+
+    return p + n + 2;
+}
+
+
+/* what passes the bounds is read over, and what comes behind it is not lost */
+
+static void
+skipping(void)
+{
+    char    data[BYTES * 64], *p;
+    size_t  n;
+
+    skips = 1;
+
+    for (n = BYTES + 1; n < 40 * BYTES; n += 1 + n / 3) {
+        p = put_string(data, n);
+        strcpy(p, ":1\r\n");
+        stream(data, "<1 0>\n1\n", "a string over the bound");
+
+        p = data + sprintf(data, "*3\r\n$1\r\na\r\n");
+        p = put_string(p, n);
+        strcpy(p, "$1\r\nb\r\n+OK\r\n");
+        stream(data, "<[ \"a\" <1 0> \"b\" ]>\n+OK\n", "in an array");
+
+        p = data + sprintf(data, "*2\r\n*1\r\n");
+        p = put_string(p, n);
+        p = put_string(p, n + 1);
+        strcpy(p, "$2\r\nok\r\n");
+        stream(data, "<[ <[ <1 0> ]> <1 0> ]>\n\"ok\"\n", "two, nested");
+
+        p = data + sprintf(data, "*17\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n"
+                           ":1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n"
+                           "$-1\r\n");
+        p = put_string(p, n);
+        strcpy(p, ":1\r\n:7\r\n");
+        stream(data, "<5 17>\n7\n", "below an array that is cut");
+
+        p = put_string(data, n);
+        p = put_string(p, n);
+        stream(data, "<1 0>\n<1 0>\n", "one behind the other");
+    }
+
+    p = data + sprintf(data, "*3\r\n");
+    p = put_string(p, 100);
+    p = put_string(p, 200);
+    strcpy(p, "$-1\r\n$-1\r\n");
+    p = decode(data, strlen(data), 0);
+    ok(strstr(p, "<1 0> nil ]>\nnil\n") != NULL, "two that are too much together");
+    free(p);
+
+    stream("$67108865\r\n", "ERROR\n", "one that is not read over");
+    stream("$67108865", "ERROR\n", "nor waited for");
+    stream("$300x\r\n", "ERROR\n", "a length with a tail");
+    stream("$300\rx", "ERROR\n", "half an end of line");
+    stream("$300\r", "", "not all there");
+    stream("$-300\r\n", "ERROR\n", "a negative length");
+
+    memset(data, 'x', sizeof(data));
+    data[0] = '+';
+    stream_n(data, sizeof(data), "ERROR\n", "a line without end");
+
+    replies();
+    garbage();
+    random_streams();
+
+    skips = 0;
+}
+
+
 /* streams of fragments, and of any bytes: whole or cut, they read alike */
 
 static void
@@ -288,7 +382,7 @@ random_streams(void)
         "+OK\r\n", "-ERR x\r\n", ":1\r\n", ":-9\r\n", "$3\r\nabc\r\n",
         "$0\r\n\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "*1\r\n", "*2\r\n",
         "*3\r\n", "*15\r\n", "$200\r\n", "$", "\r", "\n", "\r\n", "*", "1",
-        "abc", "$1\r\n"
+        "abc", "$1\r\n", "$300\r\n"
     };
 
     differ = 0;
@@ -310,7 +404,7 @@ random_streams(void)
             for (i = 0; i < n; i++) {
                 /* the whole ones more often than the pieces */
                 const char *part = parts[tap_random_below(
-                                       tap_random_below(4) ? 14 : 22)];
+                                       tap_random_below(4) ? 14 : 23)];
 
                 memcpy(data + len, part, strlen(part));
                 len += strlen(part);
@@ -406,6 +500,7 @@ main(void)
     garbage();
     bounds();
     random_streams();
+    skipping();
     encoding();
 
     return done_testing();

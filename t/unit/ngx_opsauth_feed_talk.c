@@ -6,6 +6,7 @@
  */
 
 #include "../../src/redis/ngx_opsauth_codec.c"
+#include "../../src/redis/ngx_opsauth_codec_encode.c"
 #include "../../src/redis/ngx_opsauth_redis_error.c"
 #include "../../src/redis/ngx_opsauth_feed_talk.c"
 #include "tap.h"
@@ -470,7 +471,9 @@ messages(void)
     TRACKS(MESSAGE "*2\r\n$128\r\n" FILL128 "\r\n$2\r\n12\r\n",
            "changed " FILL128 "\nchanged 12\n", "as many as fit");
 
-    talk(":42\r\n", 0, HELLO PONG MESSAGE "*1\r\n$257\r\n" FILL128,
+    TRACKS(MESSAGE "*1\r\n$257\r\n" FILL128 FILL128 "x\r\n",
+           "flushed\n", "a key that is too long");
+    talk(":42\r\n", 0, HELLO PONG MESSAGE "*1\r\n$67108865\r\n" FILL128,
          ASKED "up: tracking\ncertified 100\nERROR\n",
          "a key that can't be read over");
 

@@ -12,13 +12,14 @@ use OpsAuth::RESP;
 
 # dir       where it may write (made here)
 # unix      true: a unix socket, no port
+# host      its address (127.0.0.1), which may be any 127.x.y.z; port
 # password  requirepass
 # acl       lines of an ACL file ("user gateway on >secret ~* +@all", ...);
 #           then user and password say whom the test itself logs in as
 # args      further words of the command line
 sub new {
     my ($class, %o) = @_;
-    my $self = bless { args => [], %o }, $class;
+    my $self = bless { args => [], host => '127.0.0.1', %o }, $class;
     my $dir = $self->{dir} or die "redis: no dir";
     mkdir $dir or die "$dir: $!";
     if ($self->{unix}) {
@@ -44,7 +45,7 @@ sub client {
         password => $self->{password}, %o);
 }
 
-sub address { my ($self) = @_; return $self->{socket} // "127.0.0.1:$self->{port}" }
+sub address { my ($self) = @_; return $self->{socket} // "$self->{host}:$self->{port}" }
 sub port    { $_[0]{port} }
 sub pid     { $_[0]{pid} }
 
@@ -64,7 +65,7 @@ sub start {
         '--dir', $dir, '--dbfilename', 'dump.rdb', '--logfile', "$dir/redis.log",
         '--enable-debug-command', 'yes',
         $self->{socket} ? ('--port', 0, '--unixsocket', $self->{socket})
-                        : ('--port', $self->{port}, '--bind', '127.0.0.1'),
+                        : ('--port', $self->{port}, '--bind', $self->{host}),
     );
     push @args, '--requirepass', $self->{password}
         if defined $self->{password} && !$self->{acl};

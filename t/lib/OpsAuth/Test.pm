@@ -30,6 +30,7 @@ use POSIX ();
 use Test::More ();
 
 use OpsAuth::Check;
+use OpsAuth::DNS;
 use OpsAuth::FakeRedis;
 use OpsAuth::HTTP;
 use OpsAuth::Load;
@@ -147,6 +148,13 @@ sub upstream {
     my $name = delete $o{name} // 'UPSTREAM';
     my $upstream = OpsAuth::Upstream->new(dir => $self->_own_dir('upstream'), %o);
     return $self->_add(servers => $upstream, $name, $upstream->address);
+}
+
+# A name server; %%DNS%% is address:port
+sub dns {
+    my ($self, %o) = @_;
+    my $dns = OpsAuth::DNS->new(dir => $self->_own_dir('dns'), %o);
+    return $self->_add(servers => $dns, DNS => $dns->address);
 }
 
 # Records with a pepper file (%%PEPPER%%) and the marker. redis => an object of
