@@ -24,7 +24,7 @@ static void ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
 static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx, ngx_opsauth_status_e status,
     ngx_str_t *packed);
-static ngx_opsauth_status_e ngx_http_opsauth_read(ngx_http_request_t *r,
+static ngx_opsauth_status_e ngx_http_opsauth_read(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
     const ngx_opsauth_lookup_kind_t *kind, ngx_str_t *packed);
 static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
@@ -86,7 +86,7 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
 
         case NGX_HTTP_OPSAUTH_READ_CREDENTIAL:
 
-            status = ngx_http_opsauth_read(r, ctx, worker,
+            status = ngx_http_opsauth_read(ctx, worker,
                                            &store->credential_kind, &packed);
             if (status == NGX_HTTP_OPSAUTH_WAIT) {
                 return NGX_AGAIN;
@@ -97,7 +97,7 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
 
         case NGX_HTTP_OPSAUTH_READ_ACCOUNT:
 
-            status = ngx_http_opsauth_read(r, ctx, worker,
+            status = ngx_http_opsauth_read(ctx, worker,
                                            &store->account_kind, &packed);
             if (status == NGX_HTTP_OPSAUTH_WAIT) {
                 return NGX_AGAIN;
@@ -117,13 +117,19 @@ static void
 ngx_http_opsauth_start(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_store_t *store)
 {
+    ngx_uint_t  again;
+
+    again = (ctx->store != NULL);       /* an earlier location's, say */
+
     ctx->store = store;
     ctx->state = NGX_HTTP_OPSAUTH_START;
     ctx->pepper = 0;
     ctx->cache = NGX_HTTP_OPSAUTH_CACHE_NONE;
 
-    ngx_memzero(&ctx->credential, sizeof(oa_credential_t));
-    ngx_memzero(&ctx->account, sizeof(oa_account_t));
+    if (again) {
+        ngx_memzero(&ctx->credential, sizeof(oa_credential_t));
+        ngx_memzero(&ctx->account, sizeof(oa_account_t));
+    }
 
     ctx->waiter.handler = ngx_http_opsauth_answered;
     ctx->waiter.data = ctx;
@@ -231,7 +237,7 @@ ngx_http_opsauth_account_read(ngx_http_request_t *r,
 /* the record with ctx->key: its status, or that the request waits for it */
 
 static ngx_opsauth_status_e
-ngx_http_opsauth_read(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
+ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed)
 {
@@ -267,7 +273,7 @@ ngx_http_opsauth_read(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
     if (fresh != NGX_OPSAUTH_CACHE_MISS && entry->type == kind->type) {
 
         packed->len = entry->len;
-        packed->data = ngx_pnalloc(r->pool, entry->len);
+        packed->data = ngx_http_opsauth_alloc(ctx, entry->len);
         if (packed->data == NULL) {
             return NGX_OPSAUTH_UNAVAILABLE;
         }
@@ -300,8 +306,9 @@ ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
 {
     ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_MISS);
 
-    if (ngx_http_opsauth_start_read(ctx, worker, kind, &ctx->waiter)
-        != NGX_AGAIN)
+    if (ngx_http_opsauth_watch_end(ctx) != NGX_OK
+        || ngx_http_opsauth_start_read(ctx, worker, kind, &ctx->waiter)
+           != NGX_AGAIN)
     {
         return ngx_http_opsauth_fall_back(ctx, packed);
     }
@@ -362,7 +369,7 @@ ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
 
     if (status == NGX_OPSAUTH_FOUND) {
         ctx->packed.len = len;
-        ctx->packed.data = ngx_pnalloc(ctx->request->pool, len);
+        ctx->packed.data = ngx_http_opsauth_alloc(ctx, len);
 
         if (ctx->packed.data != NULL) {
             ngx_memcpy(ctx->packed.data, data, len);

@@ -61,7 +61,9 @@ sub _callgrind {
         unless ref $ready;
     close $ready;
 
-    # all of a small set once, so that what should be in the cache is there
+    # the feed must run before the cache fills: what was read earlier is soon
+    # read again. Then all of a small set once, so that it is in the cache
+    sleep 2 if $with;
     my $set = $setup->{sets}{$scenario->{set}};
     my $warm = $scenario->{warm} // ($set->{count} < 2048 ? $set->{count} : 2048);
     my $expect = $with ? $scenario->{status} : 200;
