@@ -26,21 +26,29 @@ oa_set_word(const unsigned char *p, const unsigned char *last, oa_str_t *word)
     }
 
     word->data = p;
+    word->len = 0;
 
-    while (p < last && *p != ' ') {
-        p++;
+    if (p < last) {
+        p = memchr(p, ' ', (size_t) (last - p));
+
+        if (p == NULL) {
+            p = last;
+        }
+
+        word->len = (size_t) (p - word->data);
     }
-
-    word->len = (size_t) (p - word->data);
 
     return p;
 }
 
 
+/* of words that are not empty */
+
 static inline int
 oa_set_same(oa_str_t a, oa_str_t b)
 {
-    return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+    return a.len == b.len && a.data[0] == b.data[0]
+           && memcmp(a.data, b.data, a.len) == 0;
 }
 
 
@@ -139,6 +147,10 @@ oa_set_has(oa_str_t set, oa_str_t word)
     while (p < last) {
         p = oa_set_word(p, last, &candidate);
 
+        if (candidate.len == 0) {
+            break;
+        }
+
         if (oa_set_same(candidate, word)) {
             return 1;
         }
@@ -200,6 +212,10 @@ oa_scope_grants(oa_str_t scopes, oa_str_t wanted)
 
     while (p < last) {
         p = oa_set_word(p, last, &scope);
+
+        if (scope.len == 0) {
+            break;
+        }
 
         if (oa_set_same(scope, wanted) || oa_set_same(scope, oa_set_admin)) {
             return 1;

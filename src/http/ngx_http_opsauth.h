@@ -199,16 +199,9 @@ struct ngx_http_opsauth_ctx_s {
     ngx_http_opsauth_cache_e        cache;
     ngx_msec_t                      lookup_time;    /* waited, in ms */
 
-    /* a read that this request waits for */
-    ngx_opsauth_waiter_t            waiter;
-    ngx_event_t                     event;          /* posted on completion */
-    ngx_msec_t                      wait_started;
-    ngx_opsauth_status_e            answer;
-    ngx_str_t                       packed;         /* record of the answer */
-    ngx_str_t                       stale;          /* to fall back on */
     unsigned                        waiting:1;
     unsigned                        answered:1;
-    unsigned                        watched:1;      /* its end, by a cleanup */
+    unsigned                        asked:1;        /* once, or more often */
 
     /* what this location made of it */
     unsigned                        decided:1;
@@ -223,6 +216,15 @@ struct ngx_http_opsauth_ctx_s {
     /* memory of the request, see ngx_http_opsauth_alloc() */
     size_t                          used;
     ngx_http_opsauth_ctx_t         *spare;          /* while nobody's */
+
+    /* a read that this request waits for; undefined until there is one */
+    ngx_opsauth_waiter_t            waiter;
+    ngx_event_t                     event;          /* posted on completion */
+    ngx_msec_t                      wait_started;
+    ngx_opsauth_status_e            answer;
+    ngx_str_t                       packed;         /* record of the answer */
+    ngx_str_t                       stale;          /* to fall back on */
+
     u_char                          room[NGX_HTTP_OPSAUTH_ROOM];
 };
 
@@ -237,9 +239,6 @@ ngx_http_opsauth_ctx_t *ngx_http_opsauth_make_ctx(ngx_http_request_t *r);
 
 /* memory that lives as long as the request's pool; NULL: there is none */
 void *ngx_http_opsauth_alloc(ngx_http_opsauth_ctx_t *ctx, size_t size);
-
-/* before ctx->waiter or ctx->event is given away; NGX_ERROR: no memory */
-ngx_int_t ngx_http_opsauth_watch_end(ngx_http_opsauth_ctx_t *ctx);
 
 /* the process ends */
 void ngx_http_opsauth_free_spare(void);

@@ -19,7 +19,6 @@
 
 static ngx_http_opsauth_ctx_t *ngx_http_opsauth_new_ctx(ngx_log_t *log);
 static void ngx_http_opsauth_free_ctx(void *data);
-static void ngx_http_opsauth_leave_read(void *data);
 
 
 static ngx_http_opsauth_ctx_t  *ngx_http_opsauth_spare;
@@ -98,9 +97,9 @@ ngx_http_opsauth_new_ctx(ngx_log_t *log)
         }
     }
 
-    /* what is carved out of room is written by whoever asks for it */
+    /* the rest is written by whoever uses it */
 
-    ngx_memzero(ctx, offsetof(ngx_http_opsauth_ctx_t, room));
+    ngx_memzero(ctx, offsetof(ngx_http_opsauth_ctx_t, waiter));
 
     return ctx;
 }
@@ -155,44 +154,4 @@ ngx_http_opsauth_alloc(ngx_http_opsauth_ctx_t *ctx, size_t size)
     ctx->used += ngx_align(size, NGX_ALIGNMENT);
 
     return p;
-}
-
-
-/*
- * Runs as soon as the request ends, while its memory still stands: a read that
- * is under way must not find it (CRAFT, waiters of requests that were freed).
- */
-
-ngx_int_t
-ngx_http_opsauth_watch_end(ngx_http_opsauth_ctx_t *ctx)
-{
-    ngx_http_cleanup_t  *cln;
-
-    if (ctx->watched) {
-        return NGX_OK;
-    }
-
-    cln = ngx_http_cleanup_add(ctx->request, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
-    cln->handler = ngx_http_opsauth_leave_read;
-    cln->data = ctx;
-    ctx->watched = 1;
-
-    return NGX_OK;
-}
-
-
-static void
-ngx_http_opsauth_leave_read(void *data)
-{
-    ngx_http_opsauth_ctx_t  *ctx = data;
-
-    ngx_opsauth_lookup_cancel(&ctx->waiter);
-
-    if (ctx->event.posted) {
-        ngx_delete_posted_event(&ctx->event);
-    }
 }

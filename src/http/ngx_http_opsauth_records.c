@@ -17,8 +17,8 @@
 #include "ngx_http_opsauth.h"
 
 
-static void ngx_http_opsauth_start(ngx_http_request_t *r,
-    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_store_t *store);
+static void ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_store_t *store);
 static void ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_status_e status, ngx_str_t *packed);
 static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
@@ -30,6 +30,7 @@ static ngx_opsauth_status_e ngx_http_opsauth_read(
 static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed);
+static ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
 static ngx_int_t ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_opsauth_waiter_t *waiter);
@@ -38,6 +39,7 @@ static ngx_opsauth_status_e ngx_http_opsauth_fall_back(
 static void ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
     ngx_opsauth_status_e status, u_char *data, size_t len);
 static void ngx_http_opsauth_wake(ngx_event_t *ev);
+static void ngx_http_opsauth_leave(void *data);
 
 
 /* no status of a read: the request waits for one */
@@ -53,7 +55,7 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t  *worker;
 
     if (ctx->store != store) {
-        ngx_http_opsauth_start(r, ctx, store);
+        ngx_http_opsauth_start(ctx, store);
     }
 
     worker = store->worker ? store->worker : ngx_http_opsauth_worker(store);
@@ -114,7 +116,7 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
 
 
 static void
-ngx_http_opsauth_start(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
+ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_store_t *store)
 {
     ngx_uint_t  again;
@@ -130,13 +132,6 @@ ngx_http_opsauth_start(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
         ngx_memzero(&ctx->credential, sizeof(oa_credential_t));
         ngx_memzero(&ctx->account, sizeof(oa_account_t));
     }
-
-    ctx->waiter.handler = ngx_http_opsauth_answered;
-    ctx->waiter.data = ctx;
-
-    ctx->event.handler = ngx_http_opsauth_wake;
-    ctx->event.data = ctx;
-    ctx->event.log = r->connection->log;
 }
 
 
@@ -306,7 +301,7 @@ ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
 {
     ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_MISS);
 
-    if (ngx_http_opsauth_watch_end(ctx) != NGX_OK
+    if (ngx_http_opsauth_prepare(ctx) != NGX_OK
         || ngx_http_opsauth_start_read(ctx, worker, kind, &ctx->waiter)
            != NGX_AGAIN)
     {
@@ -318,6 +313,41 @@ ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
     ctx->wait_started = ngx_current_msec;
 
     return NGX_HTTP_OPSAUTH_WAIT;
+}
+
+
+/* for the request's first wait; many never come to one */
+
+static ngx_int_t
+ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx)
+{
+    ngx_http_cleanup_t  *cln;
+
+    if (ctx->asked) {
+        return NGX_OK;
+    }
+
+    cln = ngx_http_cleanup_add(ctx->request, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&ctx->waiter, sizeof(ngx_opsauth_waiter_t));
+    ngx_memzero(&ctx->event, sizeof(ngx_event_t));
+
+    ctx->waiter.handler = ngx_http_opsauth_answered;
+    ctx->waiter.data = ctx;
+
+    ctx->event.handler = ngx_http_opsauth_wake;
+    ctx->event.data = ctx;
+    ctx->event.log = ctx->request->connection->log;
+
+    cln->handler = ngx_http_opsauth_leave;
+    cln->data = ctx;
+
+    ctx->asked = 1;
+
+    return NGX_OK;
 }
 
 
@@ -412,4 +442,22 @@ ngx_http_opsauth_wake(ngx_event_t *ev)
     }
 
     ngx_http_run_posted_requests(c);
+}
+
+
+/*
+ * Runs as soon as the request ends, while its memory still stands: a read that
+ * is under way must not find it (CRAFT, waiters of requests that were freed).
+ */
+
+static void
+ngx_http_opsauth_leave(void *data)
+{
+    ngx_http_opsauth_ctx_t  *ctx = data;
+
+    ngx_opsauth_lookup_cancel(&ctx->waiter);
+
+    if (ctx->event.posted) {
+        ngx_delete_posted_event(&ctx->event);
+    }
 }

@@ -48,7 +48,7 @@ sub _callgrind {
     my $conf = $setup->write_file("$name.conf",
         $setup->conf($name, $main, $setup->http_part($with, @ports)));
     my $pid = OpsAuth::Process->spawn(
-        command => [$setup->on_core(0, 'valgrind', '--tool=callgrind',
+        command => [$setup->on_core(0, 'valgrind', '--tool=callgrind', split(' ', $ENV{CG} // ''),
             "--callgrind-out-file=$dir/$name.cost", $setup->{nginx}, '-e', "$dir/$name.log",
             '-p', "$dir/", '-c', $conf)],
         stdout => "$dir/$name.out", stderr => "$dir/$name.out");
