@@ -1,8 +1,15 @@
 /*
- * RESP2 over hiredis' reader, with reply objects of our own.
+ * RESP2 decoded: hiredis' reader, with reply objects of our own.
  *
  * The reader keeps what it has not parsed yet; every parsed value is copied
  * into the codec's arena, since the reader moves its buffer while it parses.
+ * The answer to HMGET, one array of strings and nils, is most of what comes. As
+ * long as such replies lie wholly in the bytes that were fed, and the reader
+ * has nothing left, they are parsed where they lie, for a tenth of the cost.
+ * That way takes no decision but "yes, this": whatever is not plainly well-
+ * formed, complete and within the bounds goes to the reader as it is, and all
+ * that follows it in those bytes.
+ *
  * A root reply is codec->root, the elements of an array are one run of
  * codec->nodes, so that an announced size costs nothing beyond the arena.
  *
@@ -11,9 +18,6 @@
  * A codec that skips keeps to the same memory: what hangs below a cut array is
  * parsed and dropped.
  * RESP3 types, which hiredis 1.x knows and 0.14 does not, are refused.
- *
- * Commands are encoded here rather than by redisFormatCommandArgv(), which
- * allocates for each one and would leave passwords in freed memory.
  */
 
 #include "ngx_opsauth_codec.h"
@@ -24,9 +28,10 @@
 
 /* "$-9223372036854775808\r" and room to spare */
 #define NGX_OPSAUTH_CODEC_HEADER_MAX  32
+/* of a number that can't overflow; longer ones are the reader's */
+#define NGX_OPSAUTH_CODEC_DIGITS_MAX  9
 /* CLUSTER SLOTS, the deepest that is asked for, has four */
 #define NGX_OPSAUTH_CODEC_DEPTH_MAX   5
-#define NGX_OPSAUTH_CODEC_BUF_MIN     4096
 
 
 #if (HIREDIS_MAJOR >= 1)
@@ -56,6 +61,9 @@ struct ngx_opsauth_codec_s {
     size_t                nbytes;       /* used */
     ngx_opsauth_reply_t   dropped;      /* stands for what is below a cut */
 
+    u_char               *pos;          /* fed, but not to the reader */
+    u_char               *last;
+
     unsigned              skip:1;
     unsigned              emitted:1;    /* the arena holds the last reply */
     unsigned              failed:1;
@@ -76,11 +84,11 @@ static void *ngx_opsauth_codec_bool(const redisReadTask *task, int value);
 #endif
 
 static ngx_opsauth_reply_t *ngx_opsauth_codec_node(const redisReadTask *task);
+static ngx_int_t ngx_opsauth_codec_flat(ngx_opsauth_codec_t *codec);
+static ngx_inline u_char *ngx_opsauth_codec_number(u_char *p, u_char *last, size_t max,
+    size_t *n);
+static ngx_int_t ngx_opsauth_codec_hand_over(ngx_opsauth_codec_t *codec);
 static ngx_int_t ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec);
-static ngx_int_t ngx_opsauth_codec_reserve(ngx_buf_t *buf, size_t max,
-    size_t size, ngx_log_t *log);
-static u_char *ngx_opsauth_codec_word(u_char *p, const ngx_str_t *word);
-static u_char *ngx_opsauth_codec_header(u_char *p, u_char type, size_t n);
 
 
 /* hiredis takes no const; it does not write to it */
@@ -154,8 +162,43 @@ ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec)
 ngx_int_t
 ngx_opsauth_codec_feed(ngx_opsauth_codec_t *codec, u_char *data, size_t len)
 {
-    if (codec->failed
-        || redisReaderFeed(codec->reader, (char *) data, len) != REDIS_OK)
+    redisReader  *reader;
+
+    /* the bytes before these come first */
+
+    if (codec->failed || ngx_opsauth_codec_hand_over(codec) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    codec->pos = data;
+    codec->last = data + len;
+
+    reader = codec->reader;
+
+    if (reader->ridx < 0 && reader->pos == reader->len) {
+        return NGX_OK;
+    }
+
+    /* the reader is in the middle of something */
+
+    return ngx_opsauth_codec_hand_over(codec);
+}
+
+
+static ngx_int_t
+ngx_opsauth_codec_hand_over(ngx_opsauth_codec_t *codec)
+{
+    u_char  *data;
+    size_t   len;
+
+    data = codec->pos;
+    len = codec->last - codec->pos;
+
+    codec->pos = NULL;
+    codec->last = NULL;
+
+    if (len != 0
+        && redisReaderFeed(codec->reader, (char *) data, len) != REDIS_OK)
     {
         codec->failed = 1;
         return NGX_ERROR;
@@ -181,6 +224,19 @@ ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
         codec->nbytes = 0;
     }
 
+    if (codec->pos != codec->last) {
+
+        if (ngx_opsauth_codec_flat(codec) == NGX_OK) {
+            codec->emitted = 1;
+            *reply = &codec->root;
+            return NGX_OK;
+        }
+
+        if (ngx_opsauth_codec_hand_over(codec) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
     if (redisReaderGetReply(codec->reader, &object) != REDIS_OK) {
         codec->failed = 1;
         return NGX_ERROR;
@@ -198,6 +254,111 @@ ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
     }
 
     return NGX_AGAIN;
+}
+
+
+/*
+ * One whole array of strings and nils; NGX_DECLINED: anything else, and nothing
+ * is taken. The strings stay where they are.
+ */
+
+static ngx_int_t
+ngx_opsauth_codec_flat(ngx_opsauth_codec_t *codec)
+{
+    size_t                len, room;
+    u_char               *p, *last;
+    ngx_uint_t            i, n;
+    ngx_opsauth_reply_t  *node;
+
+    p = codec->pos;
+    last = codec->last;
+
+    if (*p++ != '*') {
+        return NGX_DECLINED;
+    }
+
+    p = ngx_opsauth_codec_number(p, last, codec->max_elements, &n);
+    if (p == NULL) {
+        return NGX_DECLINED;
+    }
+
+    node = codec->nodes;
+    room = codec->max_bytes;
+
+    for (i = 0; i < n; i++, node++) {
+
+        ngx_memzero(node, sizeof(ngx_opsauth_reply_t));
+
+        if (last - p < 5) {                     /* "$-1\r\n", "$0\r\n\r\n" */
+            return NGX_DECLINED;
+        }
+
+        if (ngx_memcmp(p, "$-1\r\n", 5) == 0) {
+            node->type = NGX_OPSAUTH_REPLY_NIL;
+            p += 5;
+            continue;
+        }
+
+        if (*p++ != '$') {
+            return NGX_DECLINED;
+        }
+
+        p = ngx_opsauth_codec_number(p, last, room, &len);
+
+        if (p == NULL || (size_t) (last - p) < len + 2
+            || p[len] != CR || p[len + 1] != LF)
+        {
+            return NGX_DECLINED;
+        }
+
+        node->type = NGX_OPSAUTH_REPLY_STRING;
+        node->str.len = len;
+        node->str.data = p;
+
+        room -= len;
+        p += len + 2;
+    }
+
+    ngx_memzero(&codec->root, sizeof(ngx_opsauth_reply_t));
+
+    codec->root.type = NGX_OPSAUTH_REPLY_ARRAY;
+    codec->root.n = n;
+    codec->root.elements = codec->nodes;
+
+    codec->pos = p;
+
+    return NGX_OK;
+}
+
+
+/* digits and CRLF, no zero ahead of others; NULL: not that, or above max */
+
+static ngx_inline u_char *
+ngx_opsauth_codec_number(u_char *p, u_char *last, size_t max, size_t *n)
+{
+    size_t   value;
+    u_char  *start, *end;
+
+    start = p;
+    end = last;
+
+    if (last - p > NGX_OPSAUTH_CODEC_DIGITS_MAX) {
+        end = p + NGX_OPSAUTH_CODEC_DIGITS_MAX;
+    }
+
+    for (value = 0; p < end && *p >= '0' && *p <= '9'; p++) {
+        value = value * 10 + (*p - '0');
+    }
+
+    if (p == start || (*start == '0' && p - start > 1) || value > max
+        || last - p < 2 || p[0] != CR || p[1] != LF)
+    {
+        return NULL;
+    }
+
+    *n = value;
+
+    return p + 2;
 }
 
 
@@ -444,196 +605,3 @@ ngx_opsauth_codec_bool(const redisReadTask *task, int value)
 }
 
 #endif
-
-
-ngx_int_t
-ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
-    const ngx_str_t *words, ngx_log_t *log)
-{
-    size_t      size;
-    u_char     *p;
-    ngx_int_t   rc;
-    ngx_uint_t  i;
-
-    size = sizeof("*\r\n") - 1 + NGX_SIZE_T_LEN;
-
-    for (i = 0; i < n; i++) {
-        size += sizeof("$\r\n\r\n") - 1 + NGX_SIZE_T_LEN + words[i].len;
-    }
-
-    if (buf->start == NULL || size > (size_t) (buf->end - buf->last)) {
-        rc = ngx_opsauth_codec_reserve(buf, max, size, log);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-    }
-
-    p = ngx_opsauth_codec_header(buf->last, '*', n);
-
-    for (i = 0; i < n; i++) {
-        p = ngx_opsauth_codec_word(p, &words[i]);
-    }
-
-    buf->last = p;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
-    const ngx_str_t *words, ngx_log_t *log)
-{
-    size_t      size;
-    u_char     *p;
-    ngx_uint_t  i;
-
-    size = 2 * (sizeof("*\r\n") - 1 + NGX_SIZE_T_LEN);
-
-    for (i = 0; i < n; i++) {
-        size += sizeof("$\r\n\r\n") - 1 + NGX_SIZE_T_LEN + words[i].len;
-    }
-
-    p = ngx_alloc(size, log);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    form->data = p;
-
-    form->head.data = p;
-    p = ngx_opsauth_codec_header(p, '*', n + 1);
-    p = ngx_opsauth_codec_word(p, &words[0]);
-    form->head.len = p - form->head.data;
-
-    form->tail.data = p;
-    *p++ = CR;
-    *p++ = LF;
-
-    for (i = 1; i < n; i++) {
-        p = ngx_opsauth_codec_word(p, &words[i]);
-    }
-
-    form->tail.len = p - form->tail.data;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_opsauth_codec_encode_form(ngx_buf_t *buf, size_t max,
-    const ngx_opsauth_codec_form_t *form, const ngx_str_t *prefix,
-    const ngx_str_t *name, ngx_log_t *log)
-{
-    size_t     size;
-    u_char    *p;
-    ngx_int_t  rc;
-
-    size = form->head.len + sizeof("$\r\n") - 1 + NGX_SIZE_T_LEN + prefix->len
-           + name->len + form->tail.len;
-
-    if (buf->start == NULL || size > (size_t) (buf->end - buf->last)) {
-        rc = ngx_opsauth_codec_reserve(buf, max, size, log);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-    }
-
-    p = ngx_cpymem(buf->last, form->head.data, form->head.len);
-    p = ngx_opsauth_codec_header(p, '$', prefix->len + name->len);
-    p = ngx_cpymem(p, prefix->data, prefix->len);
-
-    if (name->len) {
-        p = ngx_cpymem(p, name->data, name->len);
-    }
-
-    buf->last = ngx_cpymem(p, form->tail.data, form->tail.len);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_opsauth_codec_reserve(ngx_buf_t *buf, size_t max, size_t size,
-    ngx_log_t *log)
-{
-    u_char  *p;
-    size_t   used, total;
-
-    used = buf->start ? (size_t) (buf->last - buf->start) : 0;
-
-    if (used > max || size > max - used) {
-        return NGX_DECLINED;
-    }
-
-    total = buf->start ? (size_t) (buf->end - buf->start) : 0;
-    total = ngx_max(total, NGX_OPSAUTH_CODEC_BUF_MIN);
-
-    while (total < used + size) {
-        total *= 2;
-    }
-
-    total = ngx_min(total, max);
-
-    p = ngx_alloc(total, log);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (buf->start) {
-        ngx_memcpy(p, buf->start, used);
-        buf->pos = p + (buf->pos - buf->start);
-
-        /* it may have held a password */
-        ngx_explicit_memzero(buf->start, used);
-        ngx_free(buf->start);
-
-    } else {
-        buf->pos = p;
-    }
-
-    buf->start = p;
-    buf->last = p + used;
-    buf->end = p + total;
-
-    return NGX_OK;
-}
-
-
-static u_char *
-ngx_opsauth_codec_word(u_char *p, const ngx_str_t *word)
-{
-    p = ngx_opsauth_codec_header(p, '$', word->len);
-
-    if (word->len) {
-        p = ngx_cpymem(p, word->data, word->len);
-    }
-
-    *p++ = CR;
-    *p++ = LF;
-
-    return p;
-}
-
-
-/* ngx_sprintf() would be most of the cost of a command */
-
-static u_char *
-ngx_opsauth_codec_header(u_char *p, u_char type, size_t n)
-{
-    u_char  digits[NGX_SIZE_T_LEN], *d;
-
-    d = digits + sizeof(digits);
-
-    do {
-        *--d = (u_char) ('0' + n % 10);
-        n /= 10;
-    } while (n);
-
-    *p++ = type;
-    p = ngx_cpymem(p, d, digits + sizeof(digits) - d);
-    *p++ = CR;
-    *p++ = LF;
-
-    return p;
-}
