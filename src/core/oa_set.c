@@ -52,7 +52,7 @@ oa_set_same(oa_str_t a, oa_str_t b)
 }
 
 
-static int
+static inline int
 oa_set_is_word(unsigned char c)
 {
     return c >= 0x21 && c <= 0x7e && c != '"' && c != '\\';
@@ -62,7 +62,7 @@ oa_set_is_word(unsigned char c)
 oa_rc_t
 oa_set_pack(oa_str_t text, unsigned char *out, size_t cap, size_t *len)
 {
-    size_t    i, n;
+    size_t    i, n, start;
     oa_str_t  word, packed;
 
     n = 0;
@@ -75,17 +75,18 @@ oa_set_pack(oa_str_t text, unsigned char *out, size_t cap, size_t *len)
             continue;
         }
 
-        word.data = text.data + i;
-        word.len = 0;
+        start = i;
 
         while (i < text.len && oa_set_is_word(text.data[i])) {
-            word.len++;
             i++;
         }
 
         if (i < text.len && text.data[i] != ' ' && text.data[i] != '\t') {
             return OA_INVALID;
         }
+
+        word.data = text.data + start;
+        word.len = i - start;
 
         packed.data = out;
         packed.len = n;

@@ -360,7 +360,7 @@ ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_str_t  name;
 
     if (kind->type == NGX_HTTP_OPSAUTH_CREDENTIAL) {
-        ngx_hex_dump(hex, ctx->key, OA_DIGEST_LEN);
+        oa_text_hex(ctx->key, OA_DIGEST_LEN, hex);
         name.len = OA_DIGEST_HEX_LEN;
         name.data = hex;
 

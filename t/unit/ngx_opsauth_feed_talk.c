@@ -298,7 +298,6 @@ run(const talk_t *talk, size_t step)
         copy = tap_copy(data, n);
 
         rc = ngx_opsauth_codec_feed(codec, (u_char *) copy, n);
-        free(copy);
 
         while (rc == NGX_OK && feed.link.connection) {
             rc = ngx_opsauth_codec_next(codec, &reply);
@@ -307,6 +306,8 @@ run(const talk_t *talk, size_t step)
                 ngx_opsauth_feed_reply(&feed.link, reply);
             }
         }
+
+        free(copy);
 
         data += n;
         len -= n;
