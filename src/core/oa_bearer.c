@@ -75,6 +75,18 @@ oa_bearer_token68(oa_str_t value, oa_str_t *credential)
     p = value.data;
     last = p + value.len;
 
+    /* a key is longer than all else in a header: eight at a time */
+
+    while (last - p >= 8
+           && (oa_bearer_class[p[0]] & oa_bearer_class[p[1]]
+               & oa_bearer_class[p[2]] & oa_bearer_class[p[3]]
+               & oa_bearer_class[p[4]] & oa_bearer_class[p[5]]
+               & oa_bearer_class[p[6]] & oa_bearer_class[p[7]]
+               & OA_BEARER_TOKEN68))
+    {
+        p += 8;
+    }
+
     while (p < last && (oa_bearer_class[*p] & OA_BEARER_TOKEN68)) {
         p++;
     }

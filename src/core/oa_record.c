@@ -335,6 +335,7 @@ oa_credential_view(const unsigned char *packed, size_t len,
                         OA_CREDENTIAL_TEXTS, texts)
         != OA_OK)
     {
+        memset(credential, 0, sizeof(*credential));
         return OA_INVALID;
     }
 
@@ -380,6 +381,7 @@ oa_account_view(const unsigned char *packed, size_t len,
                         OA_ACCOUNT_TEXTS, texts)
         != OA_OK)
     {
+        memset(account, 0, sizeof(*account));
         return OA_INVALID;
     }
 
@@ -396,26 +398,23 @@ static oa_rc_t
 oa_record_texts(const unsigned char *packed, size_t len, size_t header,
     const uint16_t *lens, size_t n, oa_str_t **texts)
 {
-    size_t                i, total;
-    const unsigned char  *p;
+    size_t  i, rest;
 
-    total = header;
-
-    for (i = 0; i < n; i++) {
-        total += lens[i];
-    }
-
-    if (total != len) {
-        return OA_INVALID;
-    }
-
-    p = packed + header;
+    packed += header;
+    rest = len - header;
 
     for (i = 0; i < n; i++) {
-        texts[i]->data = p;
+
+        if (lens[i] > rest) {
+            return OA_INVALID;
+        }
+
+        texts[i]->data = packed;
         texts[i]->len = lens[i];
-        p += lens[i];
+
+        packed += lens[i];
+        rest -= lens[i];
     }
 
-    return OA_OK;
+    return (rest == 0) ? OA_OK : OA_INVALID;
 }

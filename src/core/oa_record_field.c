@@ -41,6 +41,7 @@ static int oa_field_rate(oa_str_t value);
 static oa_rc_t oa_record_field_check(const oa_str_t *names,
     const oa_record_form_t *forms, size_t n, const char *field,
     oa_str_t value, const char **error);
+static int oa_record_form_is_packed(const oa_record_form_t *form);
 static int oa_record_form_holds(const oa_record_form_t *form, oa_str_t value);
 
 
@@ -182,7 +183,9 @@ oa_record_fields_check(const oa_record_form_t *forms, size_t n,
 
         if (values[i].data == NULL
             ? forms[i].required
-            : !oa_record_form_holds(&forms[i], values[i]))
+            : values[i].len > forms[i].max
+              || !(oa_record_form_is_packed(&forms[i])
+                   || forms[i].check(values[i])))
         {
             *field = names[i];
             return OA_INVALID;
@@ -242,6 +245,15 @@ oa_record_field_check(const oa_str_t *names, const oa_record_form_t *forms,
     }
 
     return OA_OK;
+}
+
+
+/* packing itself finds what is wrong with it: once is enough */
+
+static int
+oa_record_form_is_packed(const oa_record_form_t *form)
+{
+    return form->check == oa_field_set || form->check == oa_field_ips;
 }
 
 

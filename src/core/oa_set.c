@@ -16,7 +16,43 @@
 static const oa_str_t  oa_set_admin = oa_string("admin");
 
 
-static int
+/* the next word from p on, empty if there is none; returns where it ends */
+
+static inline const unsigned char *
+oa_set_word(const unsigned char *p, const unsigned char *last, oa_str_t *word)
+{
+    while (p < last && *p == ' ') {
+        p++;
+    }
+
+    word->data = p;
+    word->len = 0;
+
+    if (p < last) {
+        p = memchr(p, ' ', (size_t) (last - p));
+
+        if (p == NULL) {
+            p = last;
+        }
+
+        word->len = (size_t) (p - word->data);
+    }
+
+    return p;
+}
+
+
+/* of words that are not empty */
+
+static inline int
+oa_set_same(oa_str_t a, oa_str_t b)
+{
+    return a.len == b.len && a.data[0] == b.data[0]
+           && memcmp(a.data, b.data, a.len) == 0;
+}
+
+
+static inline int
 oa_set_is_word(unsigned char c)
 {
     return c >= 0x21 && c <= 0x7e && c != '"' && c != '\\';
@@ -26,7 +62,7 @@ oa_set_is_word(unsigned char c)
 oa_rc_t
 oa_set_pack(oa_str_t text, unsigned char *out, size_t cap, size_t *len)
 {
-    size_t    i, n;
+    size_t    i, n, start;
     oa_str_t  word, packed;
 
     n = 0;
@@ -39,17 +75,18 @@ oa_set_pack(oa_str_t text, unsigned char *out, size_t cap, size_t *len)
             continue;
         }
 
-        word.data = text.data + i;
-        word.len = 0;
+        start = i;
 
         while (i < text.len && oa_set_is_word(text.data[i])) {
-            word.len++;
             i++;
         }
 
         if (i < text.len && text.data[i] != ' ' && text.data[i] != '\t') {
             return OA_INVALID;
         }
+
+        word.data = text.data + start;
+        word.len = i - start;
 
         packed.data = out;
         packed.len = n;
@@ -79,45 +116,43 @@ oa_set_pack(oa_str_t text, unsigned char *out, size_t cap, size_t *len)
 int
 oa_set_next(oa_str_t set, size_t *pos, oa_str_t *word)
 {
-    size_t  i, start;
+    const unsigned char  *p, *last;
 
-    i = *pos;
-
-    while (i < set.len && set.data[i] == ' ') {
-        i++;
-    }
-
-    start = i;
-
-    while (i < set.len && set.data[i] != ' ') {
-        i++;
-    }
-
-    *pos = i;
-
-    if (i == start) {
+    if (*pos >= set.len) {
         return 0;
     }
 
-    word->data = set.data + start;
-    word->len = i - start;
+    last = set.data + set.len;
 
-    return 1;
+    p = oa_set_word(set.data + *pos, last, word);
+
+    *pos = set.len - (size_t) (last - p);
+
+    return word->len != 0;
 }
 
 
 int
 oa_set_has(oa_str_t set, oa_str_t word)
 {
-    size_t    pos;
-    oa_str_t  candidate;
+    oa_str_t              candidate;
+    const unsigned char  *p, *last;
 
-    pos = 0;
+    if (set.len == 0 || word.len == 0) {
+        return 0;
+    }
 
-    while (oa_set_next(set, &pos, &candidate)) {
-        if (candidate.len == word.len
-            && memcmp(candidate.data, word.data, word.len) == 0)
-        {
+    p = set.data;
+    last = p + set.len;
+
+    while (p < last) {
+        p = oa_set_word(p, last, &candidate);
+
+        if (candidate.len == 0) {
+            break;
+        }
+
+        if (oa_set_same(candidate, word)) {
             return 1;
         }
     }
@@ -129,16 +164,19 @@ oa_set_has(oa_str_t set, oa_str_t word)
 int
 oa_set_has_any(oa_str_t set, oa_str_t wanted)
 {
-    size_t    pos;
-    oa_str_t  word;
+    oa_str_t              word;
+    const unsigned char  *p, *last;
 
-    if (set.len == 0) {
+    if (set.len == 0 || wanted.len == 0) {
         return 0;
     }
 
-    pos = 0;
+    p = wanted.data;
+    last = p + wanted.len;
 
-    while (oa_set_next(wanted, &pos, &word)) {
+    while (p < last) {
+        p = oa_set_word(p, last, &word);
+
         if (oa_set_has(set, word)) {
             return 1;
         }
@@ -151,44 +189,43 @@ oa_set_has_any(oa_str_t set, oa_str_t wanted)
 int
 oa_scope_grants(oa_str_t scopes, oa_str_t wanted)
 {
-    size_t                pos, action;
-    oa_str_t              scope;
-    const unsigned char  *colon;
+    oa_str_t              scope, action;
+    const unsigned char  *p, *last;
 
-    if (wanted.len == 0) {
+    if (scopes.len == 0 || wanted.len == 0) {
         return 0;
     }
 
-    /* length of "action:" in "action:resource", 0 where it has no such form */
+    /* "action:" of "action:resource", empty where it has no such form */
 
-    colon = memchr(wanted.data, ':', wanted.len);
+    action.data = wanted.data;
+    action.len = 0;
 
-    action = colon ? (size_t) (colon - wanted.data) + 1 : 0;
+    p = memchr(wanted.data, ':', wanted.len);
+    last = wanted.data + wanted.len;
 
-    if (action == 1 || action == wanted.len) {
-        action = 0;
+    if (p != NULL && p != wanted.data && p + 1 != last) {
+        action.len = (size_t) (p + 1 - wanted.data);
     }
 
-    pos = 0;
+    p = scopes.data;
+    last = p + scopes.len;
 
-    while (oa_set_next(scopes, &pos, &scope)) {
+    while (p < last) {
+        p = oa_set_word(p, last, &scope);
 
-        if (scope.len == wanted.len
-            && memcmp(scope.data, wanted.data, wanted.len) == 0)
-        {
+        if (scope.len == 0) {
+            break;
+        }
+
+        if (oa_set_same(scope, wanted) || oa_set_same(scope, oa_set_admin)) {
             return 1;
         }
 
-        if (action != 0
-            && scope.len == action + 1
-            && scope.data[action] == '*'
-            && memcmp(scope.data, wanted.data, action) == 0)
-        {
-            return 1;
-        }
-
-        if (scope.len == oa_set_admin.len
-            && memcmp(scope.data, oa_set_admin.data, oa_set_admin.len) == 0)
+        if (action.len != 0
+            && scope.len == action.len + 1
+            && scope.data[action.len] == '*'
+            && memcmp(scope.data, action.data, action.len) == 0)
         {
             return 1;
         }
@@ -201,16 +238,19 @@ oa_scope_grants(oa_str_t scopes, oa_str_t wanted)
 int
 oa_scope_grants_any(oa_str_t scopes, oa_str_t wanted)
 {
-    size_t    pos;
-    oa_str_t  scope;
+    oa_str_t              scope;
+    const unsigned char  *p, *last;
 
-    if (scopes.len == 0) {
+    if (scopes.len == 0 || wanted.len == 0) {
         return 0;
     }
 
-    pos = 0;
+    p = wanted.data;
+    last = p + wanted.len;
 
-    while (oa_set_next(wanted, &pos, &scope)) {
+    while (p < last) {
+        p = oa_set_word(p, last, &scope);
+
         if (oa_scope_grants(scopes, scope)) {
             return 1;
         }

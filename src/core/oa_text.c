@@ -20,6 +20,32 @@ typedef struct {
 static int oa_text_hex_value(unsigned char c);
 
 
+/* the two digits of each byte */
+static const char  oa_text_pairs[] =
+    "000102030405060708090a0b0c0d0e0f"
+    "101112131415161718191a1b1c1d1e1f"
+    "202122232425262728292a2b2c2d2e2f"
+    "303132333435363738393a3b3c3d3e3f"
+    "404142434445464748494a4b4c4d4e4f"
+    "505152535455565758595a5b5c5d5e5f"
+    "606162636465666768696a6b6c6d6e6f"
+    "707172737475767778797a7b7c7d7e7f"
+    "808182838485868788898a8b8c8d8e8f"
+    "909192939495969798999a9b9c9d9e9f"
+    "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"
+    "b0b1b2b3b4b5b6b7b8b9babbbcbdbebf"
+    "c0c1c2c3c4c5c6c7c8c9cacbcccdcecf"
+    "d0d1d2d3d4d5d6d7d8d9dadbdcdddedf"
+    "e0e1e2e3e4e5e6e7e8e9eaebecedeeef"
+    "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
+
+
+/* letters, digits and . _ : @ -, as bits of the ASCII codes */
+static const uint64_t  oa_text_ids[2] = {
+    0x07ff600000000000, 0x07fffffe87ffffff
+};
+
+
 /* in the order in which they may be combined */
 static const oa_text_unit_t  oa_text_units[] = {
     { 'y', 365 * 86400 },
@@ -73,11 +99,8 @@ oa_text_hex(const unsigned char *data, size_t n, unsigned char *out)
 {
     size_t  i;
 
-    static const unsigned char  hex[] = "0123456789abcdef";
-
     for (i = 0; i < n; i++) {
-        *out++ = hex[data[i] >> 4];
-        *out++ = hex[data[i] & 0xf];
+        memcpy(out + 2 * i, oa_text_pairs + 2 * data[i], 2);
     }
 }
 
@@ -213,26 +236,10 @@ oa_text_is_id(oa_str_t s)
     for (i = 0; i < s.len; i++) {
         c = s.data[i];
 
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-            || (c >= '0' && c <= '9')
-            || c == '.' || c == '_' || c == ':' || c == '@' || c == '-')
-        {
-            continue;
+        if (c > 127 || !(oa_text_ids[c >> 6] >> (c & 63) & 1)) {
+            return 0;
         }
-
-        return 0;
     }
 
     return s.len != 0;
-}
-
-
-int
-oa_text_eq(oa_str_t s, const char *c)
-{
-    size_t  len;
-
-    len = strlen(c);
-
-    return s.len == len && (len == 0 || memcmp(s.data, c, len) == 0);
 }

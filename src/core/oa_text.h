@@ -6,6 +6,8 @@
 #ifndef OA_TEXT_H
 #define OA_TEXT_H
 
+#include <string.h>
+
 #include "oa_core.h"
 
 
@@ -31,8 +33,17 @@ int oa_text_is_header_safe(oa_str_t s);
 /* visible ASCII without blank: what an id may be made of ([A-Za-z0-9._:@-]) */
 int oa_text_is_id(oa_str_t s);
 
-/* s equal to a C string; case matters */
-int oa_text_eq(oa_str_t s, const char *c);
+/* s equal to a C string; case matters. Inline, so that a literal is compared
+   without a call */
+static inline int
+oa_text_eq(oa_str_t s, const char *c)
+{
+    size_t  len;
+
+    len = strlen(c);
+
+    return s.len == len && (len == 0 || memcmp(s.data, c, len) == 0);
+}
 
 
 #endif /* OA_TEXT_H */

@@ -44,6 +44,9 @@ extern ngx_module_t  ngx_http_opsauth_module;
 #define NGX_HTTP_OPSAUTH_CREDENTIAL      1
 #define NGX_HTTP_OPSAUTH_ACCOUNT         2
 
+/* of a context: two usual records and six headers; the rest is the pool's */
+#define NGX_HTTP_OPSAUTH_ROOM            1024
+
 
 /* what one process needs to ask one store; made at its first request */
 typedef struct {
@@ -115,6 +118,8 @@ typedef struct {
     ngx_uint_t                      hash;
     ngx_uint_t                      source;         /* a variable of ours, by
                                                        number, or NONE: value */
+    size_t                          offset;         /* its text in the context,
+                                                       0: to be asked for */
     ngx_http_complex_value_t        value;
 } ngx_http_opsauth_identity_t;
 
@@ -174,7 +179,9 @@ typedef enum {
 } ngx_http_opsauth_state_e;
 
 
-typedef struct {
+typedef struct ngx_http_opsauth_ctx_s  ngx_http_opsauth_ctx_t;
+
+struct ngx_http_opsauth_ctx_s {
     ngx_http_request_t             *request;
 
     /* the credential, as the request has it */
@@ -192,15 +199,9 @@ typedef struct {
     ngx_http_opsauth_cache_e        cache;
     ngx_msec_t                      lookup_time;    /* waited, in ms */
 
-    /* a read that this request waits for */
-    ngx_opsauth_waiter_t            waiter;
-    ngx_event_t                     event;          /* posted on completion */
-    ngx_msec_t                      wait_started;
-    ngx_opsauth_status_e            answer;
-    ngx_str_t                       packed;         /* record of the answer */
-    ngx_str_t                       stale;          /* to fall back on */
     unsigned                        waiting:1;
     unsigned                        answered:1;
+    unsigned                        asked:1;        /* once, or more often */
 
     /* what this location made of it */
     unsigned                        decided:1;
@@ -211,7 +212,21 @@ typedef struct {
     ngx_table_elt_t                *challenge;      /* pushed once, then reused */
     ngx_table_elt_t                *retry_after;
     ngx_table_elt_t                *cache_control;
-} ngx_http_opsauth_ctx_t;
+
+    /* memory of the request, see ngx_http_opsauth_alloc() */
+    size_t                          used;
+    ngx_http_opsauth_ctx_t         *spare;          /* while nobody's */
+
+    /* a read that this request waits for; undefined until there is one */
+    ngx_opsauth_waiter_t            waiter;
+    ngx_event_t                     event;          /* posted on completion */
+    ngx_msec_t                      wait_started;
+    ngx_opsauth_status_e            answer;
+    ngx_str_t                       packed;         /* record of the answer */
+    ngx_str_t                       stale;          /* to fall back on */
+
+    u_char                          room[NGX_HTTP_OPSAUTH_ROOM];
+};
 
 
 /* ngx_http_opsauth_context.c: the context survives internal redirects */
@@ -221,6 +236,12 @@ ngx_http_opsauth_ctx_t *ngx_http_opsauth_get_ctx(ngx_http_request_t *r);
 
 /* the same, made or put back in place where missing; NULL: no memory */
 ngx_http_opsauth_ctx_t *ngx_http_opsauth_make_ctx(ngx_http_request_t *r);
+
+/* memory that lives as long as the request's pool; NULL: there is none */
+void *ngx_http_opsauth_alloc(ngx_http_opsauth_ctx_t *ctx, size_t size);
+
+/* the process ends */
+void ngx_http_opsauth_free_spare(void);
 
 
 /* ngx_http_opsauth_strip.c */
@@ -314,6 +335,10 @@ ngx_int_t ngx_http_opsauth_add_variables(ngx_conf_t *cf);
 
 /* the number of a variable named "opsauth_..."; NONE: not one of ours */
 ngx_uint_t ngx_http_opsauth_variable_number(ngx_str_t *name);
+
+/* where in the context its value stands as an oa_str_t once the verdict is
+   "allow"; 0: it doesn't */
+size_t ngx_http_opsauth_variable_offset(ngx_uint_t number);
 
 /* its value, empty where there is none; points into the context's memory */
 ngx_str_t ngx_http_opsauth_variable_value(ngx_http_opsauth_ctx_t *ctx,

@@ -63,7 +63,12 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
     }
 
     ngx_memzero(&ctx->verdict, sizeof(oa_verdict_t));
-    ctx->verdict.reason = ngx_http_opsauth_check_offline(olcf, ctx);
+
+    /* who was answered has passed this here before */
+
+    ctx->verdict.reason = ctx->waiting
+                          ? OA_REASON_OK
+                          : ngx_http_opsauth_check_offline(olcf, ctx);
 
     if (ctx->verdict.reason == OA_REASON_OK) {
         rc = ngx_http_opsauth_identify(r, ctx, olcf->store);

@@ -2,15 +2,27 @@
  * The request's context. Internal redirects (try_files, index, error_page,
  * X-Accel-Redirect) wipe the contexts of all modules; what was found out about
  * the client must outlive that, or each redirect would cost another lookup.
- * So the context hangs on a cleanup of the request's pool, where it is found
+ * So the context is noted in a cleanup of the request's pool, where it is found
  * again, as realip does it.
+ *
+ * A context is a block of its own, with room for the request's records and
+ * headers, and is used again by a later request: proxying alone all but fills
+ * the blocks of nginx's pool, and another one costs more than everything here.
  */
 
 #include "ngx_http_opsauth.h"
 
 
-static void ngx_http_opsauth_cleanup_marker(void *data);
-static void ngx_http_opsauth_request_cleanup(void *data);
+/* kept for later requests; what a burst takes beyond that is given back */
+#define NGX_HTTP_OPSAUTH_SPARE_MAX  256
+
+
+static ngx_http_opsauth_ctx_t *ngx_http_opsauth_new_ctx(ngx_log_t *log);
+static void ngx_http_opsauth_free_ctx(void *data);
+
+
+static ngx_http_opsauth_ctx_t  *ngx_http_opsauth_spare;
+static ngx_uint_t               ngx_http_opsauth_nspare;
 
 
 ngx_http_opsauth_ctx_t *
@@ -27,7 +39,7 @@ ngx_http_opsauth_get_ctx(ngx_http_request_t *r)
     }
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
-        if (cln->handler == ngx_http_opsauth_cleanup_marker) {
+        if (cln->handler == ngx_http_opsauth_free_ctx) {
             return cln->data;
         }
     }
@@ -40,36 +52,25 @@ ngx_http_opsauth_ctx_t *
 ngx_http_opsauth_make_ctx(ngx_http_request_t *r)
 {
     ngx_pool_cleanup_t      *cln;
-    ngx_http_cleanup_t      *http_cln;
     ngx_http_opsauth_ctx_t  *ctx;
 
     ctx = ngx_http_opsauth_get_ctx(r);
 
     if (ctx == NULL) {
-        cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_opsauth_ctx_t));
+        cln = ngx_pool_cleanup_add(r->pool, 0);
         if (cln == NULL) {
             return NULL;
         }
 
-        ctx = cln->data;
-        ngx_memzero(ctx, sizeof(ngx_http_opsauth_ctx_t));
-        ctx->request = r;
-
-        cln->handler = ngx_http_opsauth_cleanup_marker;
-
-        /*
-         * runs as soon as the request ends, while its memory still stands: a
-         * read that is under way must not find it (CRAFT, waiters of requests
-         * that were freed)
-         */
-
-        http_cln = ngx_http_cleanup_add(r, 0);
-        if (http_cln == NULL) {
+        ctx = ngx_http_opsauth_new_ctx(r->connection->log);
+        if (ctx == NULL) {
             return NULL;
         }
 
-        http_cln->handler = ngx_http_opsauth_request_cleanup;
-        http_cln->data = ctx;
+        ctx->request = r;
+
+        cln->handler = ngx_http_opsauth_free_ctx;
+        cln->data = ctx;
     }
 
     ngx_http_set_ctx(r, ctx, ngx_http_opsauth_module);
@@ -78,21 +79,79 @@ ngx_http_opsauth_make_ctx(ngx_http_request_t *r)
 }
 
 
-static void
-ngx_http_opsauth_cleanup_marker(void *data)
+static ngx_http_opsauth_ctx_t *
+ngx_http_opsauth_new_ctx(ngx_log_t *log)
 {
-    /* only its address is needed */
+    ngx_http_opsauth_ctx_t  *ctx;
+
+    ctx = ngx_http_opsauth_spare;
+
+    if (ctx) {
+        ngx_http_opsauth_spare = ctx->spare;
+        ngx_http_opsauth_nspare--;
+
+    } else {
+        ctx = ngx_alloc(sizeof(ngx_http_opsauth_ctx_t), log);
+        if (ctx == NULL) {
+            return NULL;
+        }
+    }
+
+    /* the rest is written by whoever uses it */
+
+    ngx_memzero(ctx, offsetof(ngx_http_opsauth_ctx_t, waiter));
+
+    return ctx;
 }
 
 
+/* with the request's pool: nobody has a pointer into it any more */
+
 static void
-ngx_http_opsauth_request_cleanup(void *data)
+ngx_http_opsauth_free_ctx(void *data)
 {
     ngx_http_opsauth_ctx_t  *ctx = data;
 
-    ngx_opsauth_lookup_cancel(&ctx->waiter);
-
-    if (ctx->event.posted) {
-        ngx_delete_posted_event(&ctx->event);
+    if (ngx_http_opsauth_nspare == NGX_HTTP_OPSAUTH_SPARE_MAX) {
+        ngx_free(ctx);
+        return;
     }
+
+    ctx->spare = ngx_http_opsauth_spare;
+    ngx_http_opsauth_spare = ctx;
+    ngx_http_opsauth_nspare++;
+}
+
+
+void
+ngx_http_opsauth_free_spare(void)
+{
+    ngx_http_opsauth_ctx_t  *ctx;
+
+    while (ngx_http_opsauth_spare) {
+        ctx = ngx_http_opsauth_spare;
+        ngx_http_opsauth_spare = ctx->spare;
+        ngx_free(ctx);
+    }
+
+    ngx_http_opsauth_nspare = 0;
+}
+
+
+void *
+ngx_http_opsauth_alloc(ngx_http_opsauth_ctx_t *ctx, size_t size)
+{
+    void  *p;
+
+    if (size > sizeof(ctx->room) - ctx->used) {
+        return ngx_palloc(ctx->request->pool, size);
+    }
+
+    p = ctx->room + ctx->used;
+
+    /* room is a multiple of the alignment: never beyond its end */
+
+    ctx->used += ngx_align(size, NGX_ALIGNMENT);
+
+    return p;
 }

@@ -10,6 +10,9 @@
 #include "ngx_http_opsauth_compat.h"
 
 
+static ngx_int_t ngx_http_opsauth_identity_value(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_identity_t *identity,
+    ngx_str_t *value);
 static ngx_int_t ngx_http_opsauth_identity_set(ngx_conf_t *cf,
     ngx_http_opsauth_identity_t *header, ngx_str_t *name);
 static ngx_uint_t ngx_http_opsauth_same_name(ngx_str_t *a, ngx_str_t *b);
@@ -53,8 +56,8 @@ ngx_http_opsauth_set_identity(ngx_http_request_t *r,
 
     /* a part of our own, of the right size: one allocation for all */
 
-    part = ngx_palloc(r->pool, sizeof(ngx_list_part_t)
-                               + n * sizeof(ngx_table_elt_t));
+    part = ngx_http_opsauth_alloc(ctx, sizeof(ngx_list_part_t)
+                                       + n * sizeof(ngx_table_elt_t));
     if (part == NULL) {
         return NGX_ERROR;
     }
@@ -67,27 +70,13 @@ ngx_http_opsauth_set_identity(ngx_http_request_t *r,
 
     for (i = 0; i < n; i++) {
 
-        if (identity[i].source) {
-            value = ngx_http_opsauth_variable_value(ctx, identity[i].source);
-
-        } else if (ngx_http_complex_value(r, &identity[i].value, &value)
-                   != NGX_OK)
+        if (ngx_http_opsauth_identity_value(r, ctx, &identity[i], &value)
+            != NGX_OK)
         {
             return NGX_ERROR;
         }
 
         if (value.len == 0) {
-            continue;
-        }
-
-        /* a variable may hold what a client sent, unescaped ($uri) */
-
-        if (identity[i].source == 0
-            && !oa_text_is_header_safe(ngx_http_opsauth_view(&value)))
-        {
-            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                          "opsauth: identity header \"%V\" left out: its value "
-                          "has control bytes", &identity[i].name);
             continue;
         }
 
@@ -110,6 +99,41 @@ ngx_http_opsauth_set_identity(ngx_http_request_t *r,
     list->last->next = part;
     list->last = part;
     list->nalloc = n;
+
+    return NGX_OK;
+}
+
+
+static ngx_inline ngx_int_t
+ngx_http_opsauth_identity_value(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_identity_t *identity,
+    ngx_str_t *value)
+{
+    oa_str_t  *text;
+
+    if (identity->offset) {
+        text = (oa_str_t *) ((u_char *) ctx + identity->offset);
+        *value = ngx_http_opsauth_str(*text);
+        return NGX_OK;
+    }
+
+    if (identity->source) {
+        *value = ngx_http_opsauth_variable_value(ctx, identity->source);
+        return NGX_OK;
+    }
+
+    if (ngx_http_complex_value(r, &identity->value, value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* a variable may hold what a client sent, unescaped ($uri) */
+
+    if (!oa_text_is_header_safe(ngx_http_opsauth_view(value))) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "opsauth: identity header \"%V\" left out: its value "
+                      "has control bytes", &identity->name);
+        value->len = 0;
+    }
 
     return NGX_OK;
 }
@@ -188,6 +212,7 @@ ngx_http_opsauth_identity_header(ngx_conf_t *cf, ngx_command_t *cmd,
 
         header->source = ngx_http_opsauth_variable_number(&variable);
         if (header->source) {
+            header->offset = ngx_http_opsauth_variable_offset(header->source);
             return NGX_CONF_OK;
         }
     }
@@ -233,6 +258,7 @@ ngx_http_opsauth_identity_defaults(ngx_conf_t *cf)
         }
 
         header->source = ngx_http_opsauth_default_set[i].source;
+        header->offset = ngx_http_opsauth_variable_offset(header->source);
     }
 
     return set;

@@ -17,19 +17,20 @@
 #include "ngx_http_opsauth.h"
 
 
-static void ngx_http_opsauth_start(ngx_http_request_t *r,
-    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_store_t *store);
+static void ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_store_t *store);
 static void ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_status_e status, ngx_str_t *packed);
 static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx, ngx_opsauth_status_e status,
     ngx_str_t *packed);
-static ngx_opsauth_status_e ngx_http_opsauth_read(ngx_http_request_t *r,
+static ngx_opsauth_status_e ngx_http_opsauth_read(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
     const ngx_opsauth_lookup_kind_t *kind, ngx_str_t *packed);
 static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed);
+static ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
 static ngx_int_t ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_opsauth_waiter_t *waiter);
@@ -38,6 +39,7 @@ static ngx_opsauth_status_e ngx_http_opsauth_fall_back(
 static void ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
     ngx_opsauth_status_e status, u_char *data, size_t len);
 static void ngx_http_opsauth_wake(ngx_event_t *ev);
+static void ngx_http_opsauth_leave(void *data);
 
 
 /* no status of a read: the request waits for one */
@@ -53,7 +55,7 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t  *worker;
 
     if (ctx->store != store) {
-        ngx_http_opsauth_start(r, ctx, store);
+        ngx_http_opsauth_start(ctx, store);
     }
 
     worker = store->worker ? store->worker : ngx_http_opsauth_worker(store);
@@ -86,7 +88,7 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
 
         case NGX_HTTP_OPSAUTH_READ_CREDENTIAL:
 
-            status = ngx_http_opsauth_read(r, ctx, worker,
+            status = ngx_http_opsauth_read(ctx, worker,
                                            &store->credential_kind, &packed);
             if (status == NGX_HTTP_OPSAUTH_WAIT) {
                 return NGX_AGAIN;
@@ -97,7 +99,7 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
 
         case NGX_HTTP_OPSAUTH_READ_ACCOUNT:
 
-            status = ngx_http_opsauth_read(r, ctx, worker,
+            status = ngx_http_opsauth_read(ctx, worker,
                                            &store->account_kind, &packed);
             if (status == NGX_HTTP_OPSAUTH_WAIT) {
                 return NGX_AGAIN;
@@ -114,23 +116,22 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
 
 
 static void
-ngx_http_opsauth_start(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
+ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_store_t *store)
 {
+    ngx_uint_t  again;
+
+    again = (ctx->store != NULL);       /* an earlier location's, say */
+
     ctx->store = store;
     ctx->state = NGX_HTTP_OPSAUTH_START;
     ctx->pepper = 0;
     ctx->cache = NGX_HTTP_OPSAUTH_CACHE_NONE;
 
-    ngx_memzero(&ctx->credential, sizeof(oa_credential_t));
-    ngx_memzero(&ctx->account, sizeof(oa_account_t));
-
-    ctx->waiter.handler = ngx_http_opsauth_answered;
-    ctx->waiter.data = ctx;
-
-    ctx->event.handler = ngx_http_opsauth_wake;
-    ctx->event.data = ctx;
-    ctx->event.log = r->connection->log;
+    if (again) {
+        ngx_memzero(&ctx->credential, sizeof(oa_credential_t));
+        ngx_memzero(&ctx->account, sizeof(oa_account_t));
+    }
 }
 
 
@@ -231,7 +232,7 @@ ngx_http_opsauth_account_read(ngx_http_request_t *r,
 /* the record with ctx->key: its status, or that the request waits for it */
 
 static ngx_opsauth_status_e
-ngx_http_opsauth_read(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
+ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed)
 {
@@ -267,7 +268,7 @@ ngx_http_opsauth_read(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
     if (fresh != NGX_OPSAUTH_CACHE_MISS && entry->type == kind->type) {
 
         packed->len = entry->len;
-        packed->data = ngx_pnalloc(r->pool, entry->len);
+        packed->data = ngx_http_opsauth_alloc(ctx, entry->len);
         if (packed->data == NULL) {
             return NGX_OPSAUTH_UNAVAILABLE;
         }
@@ -300,8 +301,9 @@ ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
 {
     ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_MISS);
 
-    if (ngx_http_opsauth_start_read(ctx, worker, kind, &ctx->waiter)
-        != NGX_AGAIN)
+    if (ngx_http_opsauth_prepare(ctx) != NGX_OK
+        || ngx_http_opsauth_start_read(ctx, worker, kind, &ctx->waiter)
+           != NGX_AGAIN)
     {
         return ngx_http_opsauth_fall_back(ctx, packed);
     }
@@ -314,6 +316,41 @@ ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
 }
 
 
+/* for the request's first wait; many never come to one */
+
+static ngx_int_t
+ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx)
+{
+    ngx_http_cleanup_t  *cln;
+
+    if (ctx->asked) {
+        return NGX_OK;
+    }
+
+    cln = ngx_http_cleanup_add(ctx->request, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&ctx->waiter, sizeof(ngx_opsauth_waiter_t));
+    ngx_memzero(&ctx->event, sizeof(ngx_event_t));
+
+    ctx->waiter.handler = ngx_http_opsauth_answered;
+    ctx->waiter.data = ctx;
+
+    ctx->event.handler = ngx_http_opsauth_wake;
+    ctx->event.data = ctx;
+    ctx->event.log = ctx->request->connection->log;
+
+    cln->handler = ngx_http_opsauth_leave;
+    cln->data = ctx;
+
+    ctx->asked = 1;
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
@@ -323,7 +360,7 @@ ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_str_t  name;
 
     if (kind->type == NGX_HTTP_OPSAUTH_CREDENTIAL) {
-        ngx_hex_dump(hex, ctx->key, OA_DIGEST_LEN);
+        oa_text_hex(ctx->key, OA_DIGEST_LEN, hex);
         name.len = OA_DIGEST_HEX_LEN;
         name.data = hex;
 
@@ -362,7 +399,7 @@ ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
 
     if (status == NGX_OPSAUTH_FOUND) {
         ctx->packed.len = len;
-        ctx->packed.data = ngx_pnalloc(ctx->request->pool, len);
+        ctx->packed.data = ngx_http_opsauth_alloc(ctx, len);
 
         if (ctx->packed.data != NULL) {
             ngx_memcpy(ctx->packed.data, data, len);
@@ -405,4 +442,22 @@ ngx_http_opsauth_wake(ngx_event_t *ev)
     }
 
     ngx_http_run_posted_requests(c);
+}
+
+
+/*
+ * Runs as soon as the request ends, while its memory still stands: a read that
+ * is under way must not find it (CRAFT, waiters of requests that were freed).
+ */
+
+static void
+ngx_http_opsauth_leave(void *data)
+{
+    ngx_http_opsauth_ctx_t  *ctx = data;
+
+    ngx_opsauth_lookup_cancel(&ctx->waiter);
+
+    if (ctx->event.posted) {
+        ngx_delete_posted_event(&ctx->event);
+    }
 }

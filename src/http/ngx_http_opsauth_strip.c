@@ -31,8 +31,10 @@ static void ngx_http_opsauth_strip_header(ngx_http_request_t *r,
     ngx_http_opsauth_strip_t *strip, const ngx_http_opsauth_name_t *name,
     ngx_table_elt_t *h);
 static const ngx_http_opsauth_name_t *ngx_http_opsauth_find_name(
-    const ngx_http_opsauth_names_t *names, const ngx_str_t *key);
-static ngx_int_t ngx_http_opsauth_strip_chain(ngx_http_request_t *r);
+    const ngx_http_opsauth_names_t *names, const ngx_str_t *key,
+    const u_char *lowcase);
+static ngx_int_t ngx_http_opsauth_strip_chain(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx);
 
 
 /*
@@ -101,7 +103,7 @@ ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r)
 
     ngx_http_opsauth_strip_walk(r, &strip);
 
-    if (strip.removed && ngx_http_opsauth_strip_chain(r) != NGX_OK) {
+    if (strip.removed && ngx_http_opsauth_strip_chain(r, ctx) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -133,7 +135,8 @@ ngx_http_opsauth_strip_walk(ngx_http_request_t *r,
             i = 0;
         }
 
-        name = ngx_http_opsauth_find_name(&strip->olcf->names, &h[i].key);
+        name = ngx_http_opsauth_find_name(&strip->olcf->names, &h[i].key,
+                                          h[i].lowcase_key);
 
         if (name) {
             ngx_http_opsauth_strip_header(r, strip, name, &h[i]);
@@ -196,7 +199,7 @@ ngx_http_opsauth_strip_header(ngx_http_request_t *r,
 
 static const ngx_http_opsauth_name_t *
 ngx_http_opsauth_find_name(const ngx_http_opsauth_names_t *names,
-    const ngx_str_t *key)
+    const ngx_str_t *key, const u_char *lowcase)
 {
     u_char                          c;
     size_t                          n;
@@ -213,6 +216,12 @@ ngx_http_opsauth_find_name(const ngx_http_opsauth_names_t *names,
 
         if (name[i].name.len != key->len) {
             continue;
+        }
+
+        /* nginx has folded the letters of most; '_' or none: by the byte */
+
+        if (lowcase && ngx_memcmp(lowcase, name[i].name.data, key->len) == 0) {
+            return &name[i];
         }
 
         for (n = 0; n < key->len; n++) {
@@ -253,7 +262,7 @@ ngx_http_opsauth_add_name(ngx_conf_t *cf, ngx_http_opsauth_names_t *names,
                          ? '-' : ngx_tolower(name->name.data[i]);
     }
 
-    same = ngx_http_opsauth_find_name(names, &folded);
+    same = ngx_http_opsauth_find_name(names, &folded, folded.data);
 
     if (same != NULL) {
         return (same->credential == name->credential) ? NGX_OK : NGX_DECLINED;
@@ -280,7 +289,8 @@ ngx_http_opsauth_add_name(ngx_conf_t *cf, ngx_http_opsauth_names_t *names,
  */
 
 static ngx_int_t
-ngx_http_opsauth_strip_chain(ngx_http_request_t *r)
+ngx_http_opsauth_strip_chain(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx)
 {
     ngx_uint_t        i, start;
     ngx_list_t       *list;
@@ -311,7 +321,7 @@ ngx_http_opsauth_strip_chain(ngx_http_request_t *r)
             run = &first;
 
             if (last != NULL) {
-                run = ngx_palloc(r->pool, sizeof(ngx_list_part_t));
+                run = ngx_http_opsauth_alloc(ctx, sizeof(ngx_list_part_t));
                 if (run == NULL) {
                     return NGX_ERROR;
                 }

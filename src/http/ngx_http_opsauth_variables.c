@@ -11,11 +11,18 @@
 #include "ngx_http_opsauth.h"
 
 
+/* a value that stands in the context as it is */
+typedef struct {
+    size_t      offset;                 /* 0: another kind of value */
+    ngx_uint_t  allowed;                /* only where the verdict is "allow" */
+} ngx_http_opsauth_text_t;
+
+
 static ngx_int_t ngx_http_opsauth_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_opsauth_lookup_time(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_str_t ngx_http_opsauth_verdict_value(ngx_http_opsauth_ctx_t *ctx,
+static ngx_str_t ngx_http_opsauth_other_value(ngx_http_opsauth_ctx_t *ctx,
     ngx_uint_t number);
 static ngx_str_t ngx_http_opsauth_c_string(const char *s);
 
@@ -59,6 +66,27 @@ static ngx_http_variable_t  ngx_http_opsauth_vars[] = {
       NGX_HTTP_OPSAUTH_VAR_LOOKUP_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
+};
+
+
+#define ngx_http_opsauth_text(text, allowed)                                  \
+    { offsetof(ngx_http_opsauth_ctx_t, text), allowed }
+
+static const ngx_http_opsauth_text_t
+    ngx_http_opsauth_texts[NGX_HTTP_OPSAUTH_VAR_LOOKUP_TIME + 1] =
+{
+    [NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_ID] =
+        ngx_http_opsauth_text(credential.id, 0),
+    [NGX_HTTP_OPSAUTH_VAR_ACCOUNT] =
+        ngx_http_opsauth_text(credential.account, 0),
+    [NGX_HTTP_OPSAUTH_VAR_TENANT] =
+        ngx_http_opsauth_text(account.tenant, 1),
+    [NGX_HTTP_OPSAUTH_VAR_AFFILIATE] =
+        ngx_http_opsauth_text(account.affiliate, 1),
+    [NGX_HTTP_OPSAUTH_VAR_ROLES] =
+        ngx_http_opsauth_text(account.roles, 1),
+    [NGX_HTTP_OPSAUTH_VAR_SCOPES] =
+        ngx_http_opsauth_text(credential.scopes, 1)
 };
 
 
@@ -110,6 +138,13 @@ ngx_http_opsauth_variable_number(ngx_str_t *name)
 }
 
 
+size_t
+ngx_http_opsauth_variable_offset(ngx_uint_t number)
+{
+    return ngx_http_opsauth_texts[number].offset;
+}
+
+
 static ngx_int_t
 ngx_http_opsauth_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
@@ -145,6 +180,29 @@ ngx_str_t
 ngx_http_opsauth_variable_value(ngx_http_opsauth_ctx_t *ctx,
     ngx_uint_t number)
 {
+    ngx_str_t                       empty = ngx_null_string;
+    oa_str_t                       *text;
+    const ngx_http_opsauth_text_t  *place;
+
+    place = &ngx_http_opsauth_texts[number];
+
+    if (place->offset == 0) {
+        return ngx_http_opsauth_other_value(ctx, number);
+    }
+
+    if (place->allowed && ctx->verdict.reason != OA_REASON_OK) {
+        return empty;
+    }
+
+    text = (oa_str_t *) ((u_char *) ctx + place->offset);
+
+    return ngx_http_opsauth_str(*text);
+}
+
+
+static ngx_str_t
+ngx_http_opsauth_other_value(ngx_http_opsauth_ctx_t *ctx, ngx_uint_t number)
+{
     ngx_str_t         empty = ngx_null_string;
     oa_credential_t  *credential;
 
@@ -152,11 +210,13 @@ ngx_http_opsauth_variable_value(ngx_http_opsauth_ctx_t *ctx,
 
     switch (number) {
 
-    case NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_ID:
-        return ngx_http_opsauth_str(credential->id);
+    case NGX_HTTP_OPSAUTH_VAR_VERDICT:
+        return ngx_http_opsauth_c_string(
+                   ctx->verdict.reason == OA_REASON_OK ? "allow"
+                   : ctx->shadow ? "shadow-deny" : "deny");
 
-    case NGX_HTTP_OPSAUTH_VAR_ACCOUNT:
-        return ngx_http_opsauth_str(credential->account);
+    case NGX_HTTP_OPSAUTH_VAR_REASON:
+        return ngx_http_opsauth_str(oa_reason_info(ctx->verdict.reason)->name);
 
     case NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_KIND:
         return credential->id.len
@@ -171,48 +231,6 @@ ngx_http_opsauth_variable_value(ngx_http_opsauth_ctx_t *ctx,
 
     case NGX_HTTP_OPSAUTH_VAR_CACHE:
         return ngx_http_opsauth_cache_names[ctx->cache];
-
-    default:
-        return ngx_http_opsauth_verdict_value(ctx, number);
-    }
-}
-
-
-static ngx_str_t
-ngx_http_opsauth_verdict_value(ngx_http_opsauth_ctx_t *ctx, ngx_uint_t number)
-{
-    ngx_str_t    empty = ngx_null_string;
-    oa_reason_t  reason;
-
-    reason = ctx->verdict.reason;
-
-    if (number == NGX_HTTP_OPSAUTH_VAR_REASON) {
-        return ngx_http_opsauth_str(oa_reason_info(reason)->name);
-    }
-
-    if (number == NGX_HTTP_OPSAUTH_VAR_VERDICT) {
-        return ngx_http_opsauth_c_string(reason == OA_REASON_OK ? "allow"
-                                         : ctx->shadow ? "shadow-deny"
-                                         : "deny");
-    }
-
-    if (reason != OA_REASON_OK) {
-        return empty;
-    }
-
-    switch (number) {
-
-    case NGX_HTTP_OPSAUTH_VAR_TENANT:
-        return ngx_http_opsauth_str(ctx->account.tenant);
-
-    case NGX_HTTP_OPSAUTH_VAR_AFFILIATE:
-        return ngx_http_opsauth_str(ctx->account.affiliate);
-
-    case NGX_HTTP_OPSAUTH_VAR_ROLES:
-        return ngx_http_opsauth_str(ctx->account.roles);
-
-    case NGX_HTTP_OPSAUTH_VAR_SCOPES:
-        return ngx_http_opsauth_str(ctx->credential.scopes);
 
     default:
         return empty;

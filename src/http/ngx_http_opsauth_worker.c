@@ -122,6 +122,8 @@ ngx_http_opsauth_exit_process(ngx_cycle_t *cycle)
     for (i = 0; i < omcf->stores.nelts; i++) {
         ngx_http_opsauth_worker_destroy(store[i]);
     }
+
+    ngx_http_opsauth_free_spare();
 }
 
 

@@ -61,7 +61,8 @@ void ngx_opsauth_codec_skip(ngx_opsauth_codec_t *codec);
 void ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec);
 
 /* bytes from the socket; NGX_ERROR: protocol error, a bound, no memory: the
-   stream can't be trusted any more, close the connection */
+   stream can't be trusted any more, close the connection. They must stand until
+   next() says NGX_AGAIN */
 ngx_int_t ngx_opsauth_codec_feed(ngx_opsauth_codec_t *codec, u_char *data,
     size_t len);
 

@@ -1,6 +1,6 @@
 /*
- * Commands in RESP. Not by redisFormatCommandArgv(), which allocates for each
- * one and would leave passwords in freed memory.
+ * RESP2 encoded: commands. Not by redisFormatCommandArgv(), which allocates for
+ * each one and would leave passwords in freed memory.
  */
 
 #include "ngx_opsauth_codec.h"

@@ -482,11 +482,15 @@ ngx_opsauth_set_delete(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
         marks = (marks & low) | (marks >> next << slot);
         set->negatives = (set->negatives & low)
                          | (set->negatives >> next << slot);
+        map->starts = (map->starts & low) | (map->starts >> next << slot);
 
     } else {
         marks &= low;
         set->negatives &= low;
+        map->starts &= low;
     }
+
+    map->used -= n;
 
     /* a reader's mark that comes in between is lost: no harm */
     __atomic_store_n(&set->marks, marks, __ATOMIC_RELAXED);
@@ -497,8 +501,6 @@ ngx_opsauth_set_delete(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
     } else if (set->hand > slot) {
         set->hand = slot;
     }
-
-    ngx_opsauth_set_map(set, map);
 }
 
 
@@ -529,17 +531,20 @@ ngx_opsauth_set_insert(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
         marks = (marks & low) | (marks >> slot << next);
         set->negatives = (set->negatives & low)
                          | (set->negatives >> slot << next);
+        map->starts = (map->starts & low) | (map->starts >> slot << next);
 
     } else {
         marks &= low;
         set->negatives &= low;
+        map->starts &= low;
     }
 
     __atomic_store_n(&set->marks, marks, __ATOMIC_RELAXED);
 
-    set->hand = next;
+    map->starts |= ngx_opsauth_bit(slot);
+    map->used += n;
 
-    ngx_opsauth_set_map(set, map);
+    set->hand = next;
 }
 
 

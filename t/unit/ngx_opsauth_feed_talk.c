@@ -308,7 +308,6 @@ run(const talk_t *talk, size_t step)
         copy = tap_copy(data, n);
 
         rc = ngx_opsauth_codec_feed(codec, (u_char *) copy, n);
-        free(copy);
 
         while (rc == NGX_OK && feed.link.connection) {
             rc = ngx_opsauth_codec_next(codec, &reply);
@@ -317,6 +316,8 @@ run(const talk_t *talk, size_t step)
                 ngx_opsauth_feed_reply(&feed.link, reply);
             }
         }
+
+        free(copy);
 
         data += n;
         len -= n;
@@ -497,52 +498,6 @@ messages(void)
 }
 
 
-static void
-forms(void)
-{
-    ngx_str_t                 words[3], prefix, name;
-    ngx_buf_t                 one, two;
-    ngx_str_t                 plain[4];
-    ngx_opsauth_codec_form_t  form;
-
-    words[0] = (ngx_str_t) ngx_string("HMGET");
-    words[1] = (ngx_str_t) ngx_string("v");
-    words[2] = (ngx_str_t) ngx_string("expires");
-    prefix = (ngx_str_t) ngx_string("opsauth:credential:");
-    name = (ngx_str_t) ngx_string("0123456789abcdef");
-
-    plain[0] = words[0];
-    plain[1] =
-        (ngx_str_t) ngx_string("opsauth:credential:0123456789abcdef");
-    plain[2] = words[1];
-    plain[3] = words[2];
-
-    memset(&one, 0, sizeof(one));
-    memset(&two, 0, sizeof(two));
-
-    is_int(ngx_opsauth_codec_form(&form, 3, words, NULL), NGX_OK, "a form");
-    is_int(ngx_opsauth_codec_encode_form(&one, 4096, &form, &prefix, &name,
-                                         NULL),
-           NGX_OK, "filled in");
-    is_int(ngx_opsauth_codec_encode(&two, 4096, 4, plain, NULL), NGX_OK,
-           "the command as such");
-    ok(one.last - one.pos == two.last - two.pos
-       && memcmp(one.pos, two.pos, one.last - one.pos) == 0, "are the same");
-    is_int(ngx_opsauth_codec_encode_form(&one, 64, &form, &prefix, &name,
-                                         NULL),
-           NGX_OK, "room that is there is used");
-
-    one.last = one.end;
-    is_int(ngx_opsauth_codec_encode_form(&one, 4096, &form, &prefix, &name,
-                                         NULL),
-           NGX_DECLINED, "the maximum");
-
-    free(one.start);
-    free(two.start);
-    free(form.data);
-}
-
-
 int
 main(void)
 {
@@ -550,7 +505,6 @@ main(void)
 
     modes();
     messages();
-    forms();
 
     return done_testing();
 }

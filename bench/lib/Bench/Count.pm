@@ -1,0 +1,138 @@
+# What can be counted rather than timed: instructions by callgrind, system calls
+# by strace.
+
+package Bench::Count;
+
+use strict;
+use warnings;
+
+use File::Copy ();
+
+use OpsAuth::Port;
+use OpsAuth::Process;
+
+use Bench::Load;
+use Bench::Report;
+use Bench::Setup;
+
+# What libc's allocator is made of. Its cost depends on how the heap happens to
+# lie, differently in every run: by some hundred instructions a request.
+my %allocator = map { $_ => 1 } qw(
+    malloc free calloc realloc _int_malloc _int_free malloc_consolidate unlink_chunk
+    _int_realloc _mid_memalign _int_memalign posix_memalign sysmalloc systrim);
+
+# Instructions of one request, by "object function". Two runs of one nginx that
+# differ by $n requests: what both have, start, warming and end, cancels out.
+# The median of $repeats such pairs for each function.
+sub instructions {
+    my ($setup, $scenario, $with, $n, $repeats) = @_;
+    my %seen;
+    for my $repeat (1 .. $repeats) {
+        my ($short, $long) = map { _callgrind($setup, $scenario, $with, $_) } 0, $n;
+        my %names = (%$short, %$long);
+        $seen{$_}[$repeat - 1] = (($long->{$_} // 0) - ($short->{$_} // 0)) / $n
+            for keys %names;
+    }
+    return { map { $_ => Bench::Report::median(map { $_ // 0 } @{$seen{$_}}[0 .. $repeats - 1]) }
+        keys %seen };
+}
+
+sub _callgrind {
+    my ($setup, $scenario, $with, $n) = @_;
+    my $dir = $setup->dir;
+    my $number = ++$setup->{callgrinds};
+    my $name = "callgrind$number";
+    my @ports = map { OpsAuth::Port->take } 1, 2;
+    my $port = $ports[$scenario->{server}];
+    my $main = 'master_process off;' . ($with ? $setup->gateway_main : '');
+    my $conf = $setup->write_file("$name.conf",
+        $setup->conf($name, $main, $setup->http_part($with, @ports)));
+    my $pid = OpsAuth::Process->spawn(
+        command => [$setup->on_core(0, 'valgrind', '--tool=callgrind', split(' ', $ENV{CG} // ''),
+            "--callgrind-out-file=$dir/$name.cost", $setup->{nginx}, '-e', "$dir/$name.log",
+            '-p', "$dir/", '-c', $conf)],
+        stdout => "$dir/$name.out", stderr => "$dir/$name.out");
+    my $ready = OpsAuth::Process->poll(60, sub {
+        return -1 unless OpsAuth::Process->running($pid);
+        return -s "$dir/$name.pid" && IO::Socket::INET->new(
+            PeerAddr => '127.0.0.1', PeerPort => $port);
+    });
+    die "nginx does not start under valgrind:\n", Bench::Setup::read_file("$dir/$name.out")
+        unless ref $ready;
+    close $ready;
+
+    # the feed must run before the cache fills: what was read earlier is soon
+    # read again. Then all of a small set once, so that it is in the cache
+    sleep 2 if $with;
+    my $set = $setup->{sets}{$scenario->{set}};
+    my $warm = $scenario->{warm} // ($set->{count} < 2048 ? $set->{count} : 2048);
+    my $expect = $with ? $scenario->{status} : 200;
+    my $status = Bench::Load::exactly($port, $set, 0, $warm);
+    my $reads = $setup->redis_reads;
+    if ($n) {
+        $status = Bench::Load::exactly($port, $set, $warm, $warm + $n);
+        $setup->{reads}{$scenario->{name}} = ($setup->redis_reads - $reads) / $n if $with;
+    }
+    die "$scenario->{name}: expected $expect, got ", join(' ', %$status), "\n"
+        if grep { $_ ne $expect } keys %$status;
+    OpsAuth::Process->stop($pid, 'QUIT', 60);
+    # for callgrind_annotate, which knows the callers
+    my $copy = sprintf '%s/%s-%s%s.callgrind', $setup->{results}, $scenario->{name},
+        $with ? 'gateway' : 'plain', $n ? '' : '-start';
+    File::Copy::copy("$dir/$name.cost", $copy) or die "$copy: $!\n";
+    return _parse("$dir/$name.cost");
+}
+
+# the cost of each function itself, by "object function"
+sub _parse {
+    my ($path) = @_;
+    open my $fh, '<', $path or die "valgrind left no $path\n";
+    my (%cost, %names, $object, $function, $key);
+    my $skip = 0;
+    local $_;
+    while (<$fh>) {
+        if (/^(c?)(ob|fn)=\((\d+)\)(?: (.*))?$/) {
+            $names{"$2$3"} = $4 if defined $4;
+            next if $1;
+            my $name = $names{"$2$3"};
+            if ($2 eq 'ob') { $object = $name =~ s{.*/}{}r }
+            else {
+                $function = $name =~ s/'\d+$//r;
+                $function = "libc's allocator" if $allocator{$function =~ s/\..*//r};
+            }
+            $key = ($object // '???') . ' ' . ($function // '???');
+        }
+        elsif (/^calls=/) {
+            $skip = 1;              # the next line is inclusive
+        }
+        elsif (/^[+\-*\d]\S* (\d+)/) {
+            $cost{$key} += $1 unless $skip;
+            $skip = 0;
+        }
+    }
+    return \%cost;
+}
+
+# System calls a request: { name => n }. wrk for a while, strace on the worker.
+sub system_calls {
+    my ($setup, $scenario, $nginx, $port, $seconds) = @_;
+    my $dir = $setup->dir;
+    my $out = "$dir/strace." . ++$setup->{straces};
+    my $set = $setup->{sets}{$scenario->{set}};
+    my $pid = OpsAuth::Process->spawn(
+        command => [$setup->on_core(1, 'strace', '-c', '-f', '-o', $out, '-p', $nginx->{worker})],
+        stdout => "$out.said", stderr => "$out.said");
+    OpsAuth::Process->poll(10, sub { Bench::Setup::read_file("$out.said") =~ /attached/ })
+        or die "strace can't attach to nginx:\n", Bench::Setup::read_file("$out.said");
+    my $load = Bench::Load::run($setup, $port, $set, $scenario->{order}, $seconds);
+    OpsAuth::Process->stop($pid, 'INT', 10);
+    my %calls;
+    for (split /\n/, Bench::Setup::read_file($out)) {
+        $calls{$2} = $1 / $load->{requests}
+            if /^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$/ && $2 ne 'total';
+    }
+    die "strace counted nothing:\n", Bench::Setup::read_file($out) unless %calls;
+    return \%calls;
+}
+
+1;

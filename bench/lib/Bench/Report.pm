@@ -1,0 +1,174 @@
+# The figures as Markdown.
+
+package Bench::Report;
+
+use strict;
+use warnings;
+
+use POSIX qw(strftime);
+
+use Bench::Setup;
+
+sub median {
+    my @v = sort { $a <=> $b } @_;
+    return @v % 2 ? $v[$#v / 2] : ($v[@v / 2 - 1] + $v[@v / 2]) / 2;
+}
+
+sub sum { my $sum = 0; $sum += $_ for @_; return $sum }
+
+sub outside { my ($cost) = @_; return sum(map { $cost->{$_} } grep { !/^libcrypto/ } keys %$cost) }
+
+# what Bench::Count gathers under that name
+sub allocator {
+    my ($cost) = @_;
+    return sum(map { $cost->{$_} } grep { /libc's allocator$/ } keys %$cost);
+}
+
+# the numbers of one scenario, where they were measured
+sub figures {
+    my ($s) = @_;
+    my %f;
+    if (my @r = @{$s->{rounds} // []}) {
+        $f{ratio} = median(map { $_->{gateway}{cpu} / $_->{plain}{cpu} } @r);
+        for my $who (qw(plain gateway)) {
+            $f{"cpu_$who"} = median(map { $_->{$who}{cpu} } @r);
+            $f{"p50_$who"} = median(map { $_->{$who}{p50} } @r);
+            $f{"p99_$who"} = median(map { $_->{$who}{p99} } @r);
+        }
+        $f{rate} = median(map { $_->{gateway}{rate} / $_->{plain}{rate} } @r);
+        $f{reads} = median(map { $_->{gateway}{reads} } @r);
+    }
+    if ($s->{cost}) {
+        my ($plain, $gateway) = @{$s->{cost}}{qw(plain gateway)};
+        $f{plain} = sum(values %$plain);
+        $f{added} = sum(values %$gateway) - $f{plain};
+        $f{outside} = outside($gateway) - outside($plain);
+        $f{malloc} = allocator($gateway) - allocator($plain);
+        $f{calls_plain} = sum(values %{$s->{calls_of}{plain}});
+        $f{calls} = sum(values %{$s->{calls_of}{gateway}}) - $f{calls_plain};
+    }
+    return \%f;
+}
+
+sub number {
+    my ($format, $value) = @_;
+    return '-' unless defined $value;
+    my $text = sprintf $format, $value;
+    1 while $text =~ s/(\d)(\d{3})(?=$|[ .])/$1 $2/ && $text !~ /\./;
+    return $text;
+}
+
+sub text {
+    my ($setup, $scenarios, $o) = @_;
+    my $out = "# opsauth against plain proxying\n\n" . machine($setup, $o) . "\n";
+    my @head = ('', 'CPU ratio', 'CPU us', 'plain', 'throughput', 'p50 us', 'plain', 'p99 us',
+        'plain', 'Redis reads', 'system calls', 'plain', 'instructions added',
+        'outside libcrypto', 'of them malloc', 'plain', 'targets');
+    $out .= '| ' . join(' | ', @head) . " |\n|" . ' --- |' . (' ---: |' x (@head - 2)) . " --- |\n";
+    for my $s (@$scenarios) {
+        my $f = $s->{figures} = figures($s);
+        my @targets = grep { $_ } (
+            $s->{cpu} ? target('CPU', $f->{ratio}, $s->{cpu}, '%.2f') : '',
+            defined $s->{added} ? target('instructions', $f->{outside}, $s->{added}, '%.0f') : '',
+            defined $s->{calls} ? target('calls', $f->{calls}, $s->{calls}, '%.2f') : '');
+        $out .= '| ' . join(' | ', $s->{title},
+            number('%.3f', $f->{ratio}), number('%.1f', $f->{cpu_gateway}),
+            number('%.1f', $f->{cpu_plain}), number('%.2f', $f->{rate}),
+            number('%.0f', $f->{p50_gateway}), number('%.0f', $f->{p50_plain}),
+            number('%.0f', $f->{p99_gateway}), number('%.0f', $f->{p99_plain}),
+            number('%.2f', $f->{reads} // $setup->{reads}{$s->{name}}),
+            number('%+.2f', $f->{calls}), number('%.2f', $f->{calls_plain}),
+            number('%+.0f', $f->{added}), number('%+.0f', $f->{outside}),
+            number('%+.0f', $f->{malloc}), number('%.0f', $f->{plain}), join(', ', @targets) || 'none') . " |\n";
+    }
+    $out .= explanation($o);
+    $out .= breakdown($_) for grep { $_->{cost} } @$scenarios;
+    return $out;
+}
+
+# the slack of a system call count is that of a run: some connects, some timers
+sub target {
+    my ($name, $value, $limit, $format) = @_;
+    return '' unless defined $value;
+    my $slack = $name eq 'calls' ? 0.05 : 0;
+    return sprintf "%s %s $format", $name, $value <= $limit + $slack ? 'within' : '**over**', $limit;
+}
+
+sub machine {
+    my ($setup, $o) = @_;
+    my ($cpu) = Bench::Setup::read_file('/proc/cpuinfo') =~ /^model name\s*: (.*)/m;
+    my $cores = () = Bench::Setup::read_file('/proc/cpuinfo') =~ /^processor/mg;
+    my ($kernel) = Bench::Setup::read_file('/proc/version') =~ /^Linux version (\S+)/;
+    my ($os) = Bench::Setup::read_file('/etc/os-release') =~ /^PRETTY_NAME="(.*)"/m;
+    my $version = sub {
+        my ($pattern, @command) = @_;
+        open my $out, '-|', 'sh', '-c', "@command 2>&1" or return '?';
+        local $/;
+        my ($v) = (<$out> // '') =~ $pattern;
+        return $v // '?';
+    };
+    my @lines = (
+        strftime('%Y-%m-%d', gmtime) . ", $cores x " . ($cpu // '?') . ", Linux $kernel, $os",
+        'nginx ' . $version->(qr{nginx/(\S+)}, $setup->{nginx}, '-v')
+            . ', Redis ' . $version->(qr/v=(\S+)/, 'redis-server --version')
+            . ', OpenSSL ' . $version->(qr/OpenSSL (\S+)/, 'openssl version')
+            . ', valgrind ' . $version->(qr/valgrind-(\S+)/, 'valgrind --version')
+            . ', ' . $version->(qr/^(wrk \S+)/, 'wrk -v'),
+        "$o->{rounds} rounds, " . Bench::Load::CONNECTIONS . ' connections, '
+            . "$setup->{keys} keys" . ($o->{store} ? ", opsauth_store with \"$o->{store}\"" : ''),
+    );
+    return join '', map { "- $_\n" } @lines;
+}
+
+sub explanation {
+    my ($o) = @_;
+    my $headers = $o->{'all-headers'} ? 'all six of them with values'
+        : 'four of them with values (no role, no affiliate)';
+    return <<"TEXT";
+
+Measured is what opsauth adds with one scope rule, an IP list of two networks at the
+account, and the default identity headers, $headers.
+
+- CPU: user and system time of the worker, a request; both nginx at the same time on one
+  core, each with its own load; the median of the rounds' ratios.
+- throughput, p50, p99: either nginx alone, in turn; the median of the rounds. The load, the
+  backend and Redis share the other cores, so that a ratio says less than that of CPU time.
+- system calls: strace, in a run of its own, which slows nginx down.
+- instructions: callgrind, user mode, $o->{n} requests on as many connections, the median of
+  three; libcrypto is told apart since valgrind has none of the processor's instructions for
+  SHA-256. What malloc() and free() cost depends on how the heap happens to lie, by some
+  hundred instructions from run to run: they stand beside as well.
+TEXT
+}
+
+# which functions the added instructions are spent in
+sub breakdown {
+    my ($s) = @_;
+    my %diff = %{$s->{cost}{gateway}};
+    $diff{$_} -= $s->{cost}{plain}{$_} for keys %{$s->{cost}{plain}};
+    my $text = "\n## $s->{title}: instructions added, by function\n\n| | instructions |\n| --- | ---: |\n";
+    my $crypto = sum(map { $diff{$_} } grep { /^libcrypto/ } keys %diff);
+    delete @diff{grep { /^libcrypto/ } keys %diff};
+    # what a denied request does not come to any more
+    my $spared = $s->{status} == 200 ? undef : sum(grep { $_ < 0 } values %diff);
+    delete @diff{grep { $diff{$_} < 0 } keys %diff} if defined $spared;
+    my @order = sort { abs $diff{$b} <=> abs $diff{$a} } keys %diff;
+    my $rest = 0;
+    for (@order) {
+        my ($object, $function) = split ' ', $_, 2;
+        if (abs $diff{$_} < 20) { $rest += $diff{$_}; next }
+        $text .= sprintf "| %s (%s) | %+.0f |\n", $function, $object =~ s/\.so.*//r, $diff{$_};
+    }
+    $text .= sprintf "| all that is not done for it | %+.0f |\n", $spared if defined $spared;
+    my $calls = $s->{calls_of};
+    my %names = map { %$_ } values %$calls;
+    my @calls = map {
+        sprintf '%s %.2f (%.2f)', $_, $calls->{gateway}{$_} // 0, $calls->{plain}{$_} // 0
+    } sort grep {
+        ($calls->{gateway}{$_} // 0) >= 0.01 || ($calls->{plain}{$_} // 0) >= 0.01
+    } keys %names;
+    my $said = "\nSystem calls a request (and with plain proxying): " . join(', ', @calls) . ".\n";
+    return $text . sprintf("| less than 20 each | %+.0f |\n| libcrypto | %+.0f |\n", $rest, $crypto) . $said;
+}
+
+1;
