@@ -50,7 +50,9 @@ typedef struct {
 struct cli_noun_s {
     const char          *name;          /* "account" */
     const char          *summary;
-    const cli_verb_t    *verbs;         /* ends with name NULL */
+    const cli_verb_t    *verbs;         /* ends with name NULL; or NULL */
+    const cli_verb_t    *alone;         /* what the word does by itself; its
+                                           name is "" */
 };
 
 

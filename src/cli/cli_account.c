@@ -126,7 +126,7 @@ static const cli_verb_t  account_verbs[] = {
 
 const cli_noun_t  cli_account_noun = {
     "account", "who may use the API: tenant, roles, addresses, rate",
-    account_verbs
+    account_verbs, NULL
 };
 
 

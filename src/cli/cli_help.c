@@ -53,7 +53,8 @@ help_options(const cli_option_t *options)
 static void
 usage_line(FILE *out, const cli_noun_t *noun, const cli_verb_t *verb)
 {
-    fprintf(out, "usage: opsauth %s %s%s%s%s\n", noun->name, verb->name,
+    fprintf(out, "usage: opsauth %s%s%s%s%s%s\n", noun->name,
+            verb->name[0] ? " " : "", verb->name,
             verb->words[0] ? " " : "", verb->words,
             verb->options ? " [options]" : "");
 }
@@ -105,6 +106,11 @@ help_all(const cli_noun_t *const *nouns)
            "and tokens in\nRedis, as nginx reads them.\n");
 
     for (i = 0; nouns[i] != NULL; i++) {
+        if (nouns[i]->alone != NULL) {
+            printf("\n%-26s %s\n", nouns[i]->name, nouns[i]->summary);
+            continue;
+        }
+
         printf("\n%s: %s\n", nouns[i]->name, nouns[i]->summary);
 
         for (v = nouns[i]->verbs; v->name != NULL; v++) {
@@ -172,7 +178,8 @@ cli_help_short(const cli_t *cli, const cli_noun_t *const *nouns)
 
     } else {
         usage_line(stderr, cli->noun, cli->verb);
-        fprintf(stderr, "\"opsauth %s %s --help\" tells more.\n",
-                cli->noun->name, cli->verb->name);
+        fprintf(stderr, "\"opsauth %s%s%s --help\" tells more.\n",
+                cli->noun->name, cli->verb->name[0] ? " " : "",
+                cli->verb->name);
     }
 }

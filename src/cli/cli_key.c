@@ -83,7 +83,7 @@ static const cli_verb_t  key_verbs[] = {
 
 const cli_noun_t  cli_key_noun = {
     "key", "API keys: Bearer credentials of programs",
-    key_verbs
+    key_verbs, NULL
 };
 
 

@@ -59,7 +59,7 @@ command_name(const cli_t *cli)
         return "opsauth";
     }
 
-    return (cli->verb == NULL)
+    return (cli->verb == NULL || cli->noun->alone != NULL)
            ? cli_format("opsauth %s", cli->noun->name)
            : cli_format("opsauth %s %s", cli->noun->name, cli->verb->name);
 }
@@ -242,6 +242,7 @@ noun_parse(parser_t *p, const char *word)
     for (n = 0; p->nouns[n] != NULL && n < CLI_NAMES_MAX; n++) {
         if (strcmp(p->nouns[n]->name, word) == 0) {
             p->cli->noun = p->nouns[n];
+            p->cli->verb = p->nouns[n]->alone;
             return CLI_OK;
         }
 

@@ -51,7 +51,7 @@ static const cli_verb_t  pepper_verbs[] = {
 
 const cli_noun_t  cli_pepper_noun = {
     "pepper", "the secret that credentials are digested with",
-    pepper_verbs
+    pepper_verbs, NULL
 };
 
 

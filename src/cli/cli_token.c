@@ -56,7 +56,7 @@ static const cli_verb_t  token_verbs[] = {
 
 const cli_noun_t  cli_token_noun = {
     "token", "OAuth access tokens, issued by hand",
-    token_verbs
+    token_verbs, NULL
 };
 
 
