@@ -34,8 +34,8 @@ CLI_OBJ  := $(CLI_SRC:src/%.c=$(BUILD)/obj/%.o)
 MOD_SRC  := ngx_http_opsauth_module.c config $(wildcard src/core/*.[ch] \
             src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch])
 
-.PHONY: all module cli unit deps deps-build demo demo-stop test check install \
-        uninstall static stress clean help
+.PHONY: all module cli unit deps deps-build demo demo-stop test check stress \
+        bench install uninstall static clean help
 
 all: module cli
 
@@ -46,12 +46,14 @@ help:
 	@echo "make test        install what is needed, build, run the whole test suite"
 	@echo "make check       run the test suite, installing nothing (T=\"t/x.t ...\" for some)"
 	@echo "make stress      the bound on stale answers, for long (STRESS_SECONDS=600)"
+	@echo "make bench       install what is needed, build, measure against plain proxying"
 	@echo "make static      an nginx with the module built in (NGINX_SRC must be a full tree)"
 	@echo "make install     install module, command and documentation (DESTDIR, PREFIX)"
 	@echo "make uninstall   remove what make install put there"
 	@echo "make clean       remove build/"
 	@echo
 	@echo "NGINX_SRC=DIR    build against this nginx source tree instead of Debian's nginx-dev"
+	@echo "BENCH=--quick    arguments for bench/run, see bench/README.md"
 	@echo "CC=clang         another compiler; OPT='-O0 -g' other flags"
 
 module: $(MODULE)
@@ -160,6 +162,11 @@ check: all unit
 # the same as in the suite, but there for 20 seconds
 stress: all
 	@STRESS_SECONDS=$(or $(STRESS_SECONDS),600) t/run -v t/51-stress.t
+
+bench:
+	@.ci/packages build bench
+	@$(MAKE) --no-print-directory module
+	@BUILD="$(BUILD)" bench/run $(BENCH)
 
 # --- install --------------------------------------------------------------------
 

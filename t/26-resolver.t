@@ -93,6 +93,23 @@ subtest 'an address that changes' => sub {
     fill(2);
 };
 
+# After a failover the old primary is a replica, lets nobody go, and says that it
+# can't serve: -MASTERDOWN to reads and to PING.
+subtest 'a primary that is none any more' => sub {
+    is(served_by('of2'), 'of2', 'before');
+    $redis{2}->cmd('CONFIG', 'SET', 'replica-serve-stale-data', 'no');
+    $redis{2}->cmd('REPLICAOF', '127.0.0.1', OpsAuth::Port->take);
+    my $reply = $redis{2}->try('HMGET', 'opsauth:meta', 'v');
+    like("$reply", qr/^MASTERDOWN/, 'it does not serve');
+    $dns->answer(localhost => '127.0.0.3');
+    is(served_by('of3'), 'of3', 'another one is found');
+    $redis{2}->kill;
+    $redis{2}->start;
+    fill(2);
+    $dns->answer(localhost => '127.0.0.2');
+    is(served_by('of2', 3), 'of2', 'again');
+};
+
 subtest 'several addresses' => sub {
     is(served_by('of2'), 'of2', 'one');
     $redis{2}->kill;
@@ -103,7 +120,7 @@ subtest 'several addresses' => sub {
 };
 
 subtest 'no name server' => sub {
-    my $from = 3;
+    my $from;
     for my $way (qw(silence nxdomain servfail empty garbage)) {
         # from 3, by way of none, to 1: that is where it was at the start
         $dns->answer(localhost => '127.0.0.3');
@@ -116,8 +133,12 @@ subtest 'no name server' => sub {
         like($log, qr/"localhost" could not be resolved \(\d+: [^)]+\), going on with the addresses of the start/i,
             'the log says so');
     }
+    my $mark = $t->mark;
     $dns->stop;
     is(served_by('of1', 1), 'of1', 'it is not even there');
+    # four connections, each of which says it once
+    my @said = grep { /\[warn\].*could not be resolved/ } split /\n/, $t->log_since($mark);
+    cmp_ok(scalar @said, '<=', 4, 'which is not said again and again') or diag join "\n", @said;
 };
 
 subtest 'what nginx does meanwhile' => sub {

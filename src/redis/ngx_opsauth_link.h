@@ -111,6 +111,7 @@ struct ngx_opsauth_link_s {
     ngx_uint_t                      busy;       /* our own frames above */
 
     unsigned                        doomed:1;   /* freed when not busy */
+    unsigned                        unresolved:1;   /* its name, as logged */
 };
 
 

@@ -66,7 +66,11 @@ ngx_opsauth_link_resolve_handler(ngx_resolver_ctx_t *ctx)
     link->resolving = NULL;
 
     if (ctx->state) {
-        level = link->trouble ? NGX_LOG_INFO : NGX_LOG_WARN;
+        /* the first time; and not where that it is down was said */
+
+        level = (link->trouble || link->unresolved) ? NGX_LOG_INFO
+                                                    : NGX_LOG_WARN;
+        link->unresolved = 1;
 
         ngx_log_error(level, link->log, 0,
                       "opsauth: redis \"%V\": \"%V\" could not be resolved "
@@ -74,9 +78,13 @@ ngx_opsauth_link_resolve_handler(ngx_resolver_ctx_t *ctx)
                       &link->conf->url, &ctx->name, ctx->state,
                       ngx_resolver_strerror(ctx->state));
 
-    } else if (ngx_opsauth_link_copy_addrs(link, ctx) != NGX_OK) {
-        link->addrs = link->conf->addrs;
-        link->naddrs = link->conf->naddrs;
+    } else {
+        link->unresolved = 0;
+
+        if (ngx_opsauth_link_copy_addrs(link, ctx) != NGX_OK) {
+            link->addrs = link->conf->addrs;
+            link->naddrs = link->conf->naddrs;
+        }
     }
 
     ngx_resolve_name_done(ctx);

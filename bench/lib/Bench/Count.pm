@@ -15,13 +15,14 @@ use Bench::Load;
 use Bench::Report;
 use Bench::Setup;
 
-# What libc's allocator is made of. Its cost depends on how the heap happens to
-# lie, differently in every run: by some hundred instructions a request.
+# What libc's allocator is made of. What one call costs depends on how the heap
+# happens to lie, differently in every run: by some hundred instructions a
+# request. The number of calls does not: see even_out().
 my %allocator = map { $_ => 1 } qw(
     malloc free calloc realloc _int_malloc _int_free malloc_consolidate unlink_chunk
     _int_realloc _mid_memalign _int_memalign posix_memalign sysmalloc systrim);
 
-# Instructions of one request, by "object function". Two runs of one nginx that
+# Instructions of one request, by "object function"; CALLS is none. Two runs of one nginx that
 # differ by $n requests: what both have, start, warming and end, cancels out.
 # The median of $repeats such pairs for each function.
 sub instructions {
@@ -37,6 +38,24 @@ sub instructions {
         keys %seen };
 }
 
+use constant CALLS => '# calls of the allocator';
+use constant ALLOCATOR => "libc libc's allocator";
+
+# Gives every call of the allocator the mean cost that it had over all runs, with
+# the module and without, so that only their number makes a difference.
+sub even_out {
+    my @costs = @_;
+    my ($calls, $total) = (0, 0);
+    for my $cost (@costs) {
+        my @names = grep { /libc's allocator$/ } keys %$cost;
+        $total += $_ for delete @{$cost}{@names};
+        $calls += $cost->{+CALLS} // 0;
+    }
+    for my $cost (@costs) {
+        $cost->{+ALLOCATOR} = $calls ? $total / $calls * (delete $cost->{+CALLS} // 0) : 0;
+    }
+}
+
 sub _callgrind {
     my ($setup, $scenario, $with, $n) = @_;
     my $dir = $setup->dir;
@@ -48,7 +67,7 @@ sub _callgrind {
     my $conf = $setup->write_file("$name.conf",
         $setup->conf($name, $main, $setup->http_part($with, @ports)));
     my $pid = OpsAuth::Process->spawn(
-        command => [$setup->on_core(0, 'valgrind', '--tool=callgrind', split(' ', $ENV{CG} // ''),
+        command => [$setup->on_core(0, 'valgrind', '--tool=callgrind',
             "--callgrind-out-file=$dir/$name.cost", $setup->{nginx}, '-e', "$dir/$name.log",
             '-p', "$dir/", '-c', $conf)],
         stdout => "$dir/$name.out", stderr => "$dir/$name.out");
@@ -87,23 +106,28 @@ sub _callgrind {
 sub _parse {
     my ($path) = @_;
     open my $fh, '<', $path or die "valgrind left no $path\n";
-    my (%cost, %names, $object, $function, $key);
+    my (%cost, %names, $object, $function, $callee, $key);
     my $skip = 0;
     local $_;
     while (<$fh>) {
         if (/^(c?)(ob|fn)=\((\d+)\)(?: (.*))?$/) {
             $names{"$2$3"} = $4 if defined $4;
-            next if $1;
             my $name = $names{"$2$3"};
-            if ($2 eq 'ob') { $object = $name =~ s{.*/}{}r }
-            else {
-                $function = $name =~ s/'\d+$//r;
-                $function = "libc's allocator" if $allocator{$function =~ s/\..*//r};
+            if ($2 eq 'fn') {
+                $name =~ s/'\d+$//;
+                $name = "libc's allocator" if $allocator{$name =~ s/\..*//r};
             }
+            if ($1) {
+                $callee = $name if $2 eq 'fn';
+                next;
+            }
+            if ($2 eq 'ob') { $object = $name =~ s{.*/}{}r }
+            else            { $function = $name }
             $key = ($object // '???') . ' ' . ($function // '???');
         }
-        elsif (/^calls=/) {
+        elsif (/^calls=(\d+)/) {
             $skip = 1;              # the next line is inclusive
+            $cost{+CALLS} += $1 if $callee eq "libc's allocator" && $function ne $callee;
         }
         elsif (/^[+\-*\d]\S* (\d+)/) {
             $cost{$key} += $1 unless $skip;
