@@ -257,10 +257,12 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
                                   ngx_current_msec, entry);
 
     if (fresh >= NGX_OPSAUTH_CACHE_FRESH
-        && entry->type == NGX_OPSAUTH_CACHE_UNKNOWN)
+        && entry->type >= NGX_OPSAUTH_CACHE_INVALID)
     {
         ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_HIT);
-        return NGX_OPSAUTH_UNKNOWN;
+
+        return (entry->type == NGX_OPSAUTH_CACHE_UNKNOWN)
+               ? NGX_OPSAUTH_UNKNOWN : NGX_OPSAUTH_INVALID;
     }
 
     ctx->stale.len = 0;

@@ -14,6 +14,11 @@ static ngx_int_t ngx_http_opsauth_joinable(void *owner,
 static ngx_opsauth_status_e ngx_http_opsauth_decode(void *owner,
     ngx_opsauth_flight_t *flight, ngx_str_t *values, ngx_uint_t n,
     ngx_opsauth_status_e why, u_char **data, size_t *len);
+static ngx_opsauth_status_e ngx_http_opsauth_invalid(
+    ngx_http_opsauth_store_t *store, ngx_opsauth_flight_t *flight,
+    oa_str_t *field);
+static void ngx_http_opsauth_fill(ngx_http_opsauth_store_t *store,
+    ngx_opsauth_flight_t *flight, ngx_uint_t type, u_char *data, size_t len);
 static void ngx_http_opsauth_log_invalid(ngx_http_opsauth_store_t *store,
     ngx_opsauth_flight_t *flight, oa_str_t *field);
 
@@ -176,16 +181,13 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
     oa_rc_t                      rc;
     oa_str_t                     fields[NGX_OPSAUTH_VALUES_MAX], field;
     ngx_uint_t                   i;
-    ngx_opsauth_cache_ticket_t  *ticket;
     ngx_http_opsauth_worker_t   *worker;
 
     if (n == 0) {
-        if (why == NGX_OPSAUTH_INVALID) {
-            field = (oa_str_t) oa_null;
-            ngx_http_opsauth_log_invalid(store, flight, &field);
-        }
+        field = (oa_str_t) oa_null;
 
-        return why;
+        return (why == NGX_OPSAUTH_INVALID)
+               ? ngx_http_opsauth_invalid(store, flight, &field) : why;
     }
 
     worker = store->worker;
@@ -203,8 +205,6 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
         fields[i] = ngx_http_opsauth_view(&values[i]);
     }
 
-    ticket = (ngx_opsauth_cache_ticket_t *) flight->ticket;
-
     if (flight->type == NGX_HTTP_OPSAUTH_CREDENTIAL) {
         rc = oa_credential_pack(fields, &worker->hasher, worker->packed, len,
                                 &field);
@@ -216,9 +216,8 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
     switch (rc) {
 
     case OA_OK:
-        (void) ngx_opsauth_cache_fill(&store->cache, flight->key, ticket,
-                                      flight->server, flight->sent_at,
-                                      flight->type, worker->packed, *len);
+        ngx_http_opsauth_fill(store, flight, flight->type, worker->packed,
+                              *len);
         *data = worker->packed;
         return NGX_OPSAUTH_FOUND;
 
@@ -227,20 +226,42 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
         /* a store that was never set up knows nobody: that is no answer */
 
         if (why == NGX_OPSAUTH_UNKNOWN) {
-            (void) ngx_opsauth_cache_fill(&store->cache, flight->key, ticket,
-                                          flight->server, flight->sent_at,
-                                          NGX_OPSAUTH_CACHE_UNKNOWN, NULL, 0);
+            ngx_http_opsauth_fill(store, flight, NGX_OPSAUTH_CACHE_UNKNOWN,
+                                  NULL, 0);
         }
 
         return why;
 
     case OA_INVALID:
-        ngx_http_opsauth_log_invalid(store, flight, &field);
-        return NGX_OPSAUTH_INVALID;
+        return ngx_http_opsauth_invalid(store, flight, &field);
 
     default:
         return NGX_OPSAUTH_UNAVAILABLE;
     }
+}
+
+
+static ngx_opsauth_status_e
+ngx_http_opsauth_invalid(ngx_http_opsauth_store_t *store,
+    ngx_opsauth_flight_t *flight, oa_str_t *field)
+{
+    ngx_http_opsauth_log_invalid(store, flight, field);
+    ngx_http_opsauth_fill(store, flight, NGX_OPSAUTH_CACHE_INVALID, NULL, 0);
+
+    return NGX_OPSAUTH_INVALID;
+}
+
+
+/* one that is refused has still answered its own request */
+
+static void
+ngx_http_opsauth_fill(ngx_http_opsauth_store_t *store,
+    ngx_opsauth_flight_t *flight, ngx_uint_t type, u_char *data, size_t len)
+{
+    (void) ngx_opsauth_cache_fill(&store->cache, flight->key,
+                                  (ngx_opsauth_cache_ticket_t *) flight->ticket,
+                                  flight->server, flight->sent_at, type, data,
+                                  len);
 }
 
 

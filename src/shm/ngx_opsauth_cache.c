@@ -21,6 +21,10 @@
 /* as nginx asks of its own zones */
 #define NGX_OPSAUTH_CACHE_PAGES    8
 
+/* ms: a record that can't be read is not fetched for each request, and as soon
+   as somebody mends it, it is used */
+#define NGX_OPSAUTH_CACHE_INVALID_AGE  1000
+
 
 struct ngx_opsauth_cache_zone_s {
     uint64_t        magic;
@@ -283,9 +287,12 @@ ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
     /* the worker that filled it had a fresher clock than ours */
     age = (diff < 0) ? 0 : (ngx_msec_t) diff;
 
-    if (entry->type == NGX_OPSAUTH_CACHE_UNKNOWN) {
-        return (age <= cache->negative) ? NGX_OPSAUTH_CACHE_FRESH
-                                        : NGX_OPSAUTH_CACHE_MISS;
+    if (entry->type >= NGX_OPSAUTH_CACHE_INVALID) {
+        bound = (entry->type == NGX_OPSAUTH_CACHE_UNKNOWN)
+                ? cache->negative : NGX_OPSAUTH_CACHE_INVALID_AGE;
+
+        return (age <= bound) ? NGX_OPSAUTH_CACHE_FRESH
+                              : NGX_OPSAUTH_CACHE_MISS;
     }
 
     /* up to a tenth less, so that what was filled together ends apart */
@@ -408,7 +415,7 @@ ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
     ngx_int_t   rc;
     ngx_uint_t  negative;
 
-    negative = (type == NGX_OPSAUTH_CACHE_UNKNOWN);
+    negative = (type >= NGX_OPSAUTH_CACHE_INVALID);
 
     if (negative) {
         data = NULL;

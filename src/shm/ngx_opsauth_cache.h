@@ -17,7 +17,9 @@
 #include "ngx_opsauth_table.h"
 
 
-/* type of an entry that says: there is no such record */
+/* types of entries without a record: there is one that nobody can read; there
+   is none */
+#define NGX_OPSAUTH_CACHE_INVALID  254
 #define NGX_OPSAUTH_CACHE_UNKNOWN  255
 
 
@@ -90,8 +92,8 @@ void ngx_opsauth_cache_begin(ngx_opsauth_cache_t *cache, const u_char *key,
 ngx_int_t ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache,
     const u_char *key, const ngx_opsauth_cache_ticket_t *ticket);
 
-/* fetched_at: when the read was sent; server: who answered. type NGX_OPSAUTH_CACHE_UNKNOWN takes
-   data NULL. NGX_DECLINED: refused, the record may only answer its own
+/* fetched_at: when the read was sent; server: who answered; INVALID, UNKNOWN:
+   data is NULL. NGX_DECLINED: refused, the record may only answer its own
    request */
 ngx_int_t ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache,
     const u_char *key, const ngx_opsauth_cache_ticket_t *ticket,
