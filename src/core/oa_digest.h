@@ -2,13 +2,14 @@
  * Digests: HMAC-SHA-256(pepper, whole Bearer string) for credentials, and the
  * cache key of an account id.
  *
- * A hasher is made once per process (libcrypto allocates there) and reused:
- * a one-shot HMAC() costs six times as much, since it looks the algorithm up
- * at every call (REDIS section 6, measured). Not for use by several threads.
+ * A hasher is made once per process and reused: a one-shot HMAC() costs six
+ * times as much (REDIS section 6, measured). Not for use by several threads.
  */
 
 #ifndef OA_DIGEST_H
 #define OA_DIGEST_H
+
+#include <openssl/sha.h>
 
 #include "oa_core.h"
 
@@ -16,11 +17,11 @@
 typedef struct oa_hasher_s  oa_hasher_t;
 
 struct oa_hasher_s {
-    size_t   n;                             /* peppers, newest first */
-    void    *inner[OA_PEPPERS_MAX];         /* EVP_MD_CTX keyed with ipad */
-    void    *outer[OA_PEPPERS_MAX];         /* EVP_MD_CTX keyed with opad */
-    void    *work;                          /* EVP_MD_CTX */
-    void    *md;                            /* EVP_MD, fetched */
+    size_t      n;                          /* peppers, newest first */
+    unsigned    ready:1;
+    SHA256_CTX  inner[OA_PEPPERS_MAX];      /* keyed with ipad */
+    SHA256_CTX  outer[OA_PEPPERS_MAX];      /* keyed with opad */
+    SHA256_CTX  work;
 };
 
 
@@ -34,11 +35,11 @@ struct oa_hasher_s {
 oa_rc_t oa_pepper_parse(oa_str_t text, oa_str_t peppers[OA_PEPPERS_MAX],
     size_t *n, const char **error);
 
-/* peppers are copied into libcrypto's contexts; OA_ERROR: libcrypto failed,
-   nothing is left behind */
+/* peppers are not kept, only what they make of a state; OA_ERROR: libcrypto
+   failed, nothing is left behind */
 oa_rc_t oa_hasher_init(oa_hasher_t *h, const oa_str_t *peppers, size_t n);
 
-/* wipes and frees; safe on a zeroed or already cleaned hasher */
+/* wipes; safe on a zeroed or already cleaned hasher */
 void oa_hasher_cleanup(oa_hasher_t *h);
 
 /* digest of a credential under pepper i < h->n; OA_ERROR: libcrypto failed */

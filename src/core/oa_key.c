@@ -18,7 +18,7 @@
 
 
 /*
- * The tables of slicing by eight, 8 KB, laid down by the compiler.  A CRC table
+ * The tables of slicing by four, 4 KB, laid down by the compiler.  A CRC table
  * is linear: the entry of a byte is the exclusive or of the entries of its
  * bits, so that eight constants say what 256 would.
  */
@@ -49,30 +49,6 @@
      ^ OA_KEY_BIT(i, 4, 0x5019579f) ^ OA_KEY_BIT(i, 5, 0xa032af3e)          \
      ^ OA_KEY_BIT(i, 6, 0x9b14583d) ^ OA_KEY_BIT(i, 7, 0xed59b63b))
 
-#define OA_KEY_SLICE_4(i)                                                   \
-    (OA_KEY_BIT(i, 0, 0x3d6029b0) ^ OA_KEY_BIT(i, 1, 0x7ac05360)            \
-     ^ OA_KEY_BIT(i, 2, 0xf580a6c0) ^ OA_KEY_BIT(i, 3, 0x30704bc1)          \
-     ^ OA_KEY_BIT(i, 4, 0x60e09782) ^ OA_KEY_BIT(i, 5, 0xc1c12f04)          \
-     ^ OA_KEY_BIT(i, 6, 0x58f35849) ^ OA_KEY_BIT(i, 7, 0xb1e6b092))
-
-#define OA_KEY_SLICE_5(i)                                                   \
-    (OA_KEY_BIT(i, 0, 0xcb5cd3a5) ^ OA_KEY_BIT(i, 1, 0x4dc8a10b)            \
-     ^ OA_KEY_BIT(i, 2, 0x9b914216) ^ OA_KEY_BIT(i, 3, 0xec53826d)          \
-     ^ OA_KEY_BIT(i, 4, 0x03d6029b) ^ OA_KEY_BIT(i, 5, 0x07ac0536)          \
-     ^ OA_KEY_BIT(i, 6, 0x0f580a6c) ^ OA_KEY_BIT(i, 7, 0x1eb014d8))
-
-#define OA_KEY_SLICE_6(i)                                                   \
-    (OA_KEY_BIT(i, 0, 0xa6770bb4) ^ OA_KEY_BIT(i, 1, 0x979f1129)            \
-     ^ OA_KEY_BIT(i, 2, 0xf44f2413) ^ OA_KEY_BIT(i, 3, 0x33ef4e67)          \
-     ^ OA_KEY_BIT(i, 4, 0x67de9cce) ^ OA_KEY_BIT(i, 5, 0xcfbd399c)          \
-     ^ OA_KEY_BIT(i, 6, 0x440b7579) ^ OA_KEY_BIT(i, 7, 0x8816eaf2))
-
-#define OA_KEY_SLICE_7(i)                                                   \
-    (OA_KEY_BIT(i, 0, 0xccaa009e) ^ OA_KEY_BIT(i, 1, 0x4225077d)            \
-     ^ OA_KEY_BIT(i, 2, 0x844a0efa) ^ OA_KEY_BIT(i, 3, 0xd3e51bb5)          \
-     ^ OA_KEY_BIT(i, 4, 0x7cbb312b) ^ OA_KEY_BIT(i, 5, 0xf9766256)          \
-     ^ OA_KEY_BIT(i, 6, 0x299dc2ed) ^ OA_KEY_BIT(i, 7, 0x533b85da))
-
 #define OA_KEY_4(f, i)    f((i)), f((i) + 1), f((i) + 2), f((i) + 3)
 #define OA_KEY_16(f, i)   OA_KEY_4(f, (i)), OA_KEY_4(f, (i) + 4),             \
                           OA_KEY_4(f, (i) + 8), OA_KEY_4(f, (i) + 12)
@@ -82,21 +58,16 @@
                           OA_KEY_64(f, 128), OA_KEY_64(f, 192)
 
 
-static uint32_t oa_key_word(const unsigned char *p);
 static uint32_t oa_key_crc32(const unsigned char *p, size_t len);
 static void oa_key_checksum(const unsigned char *p, size_t len,
     unsigned char out[OA_KEY_CHECKSUM_LEN]);
 
 
-static const uint32_t  oa_key_slices[8][256] = {
+static const uint32_t  oa_key_slices[4][256] = {
     { OA_KEY_256(OA_KEY_SLICE_0) },
     { OA_KEY_256(OA_KEY_SLICE_1) },
     { OA_KEY_256(OA_KEY_SLICE_2) },
-    { OA_KEY_256(OA_KEY_SLICE_3) },
-    { OA_KEY_256(OA_KEY_SLICE_4) },
-    { OA_KEY_256(OA_KEY_SLICE_5) },
-    { OA_KEY_256(OA_KEY_SLICE_6) },
-    { OA_KEY_256(OA_KEY_SLICE_7) }
+    { OA_KEY_256(OA_KEY_SLICE_3) }
 };
 
 
@@ -293,33 +264,21 @@ oa_key_checksum(const unsigned char *p, size_t len,
 }
 
 
-static inline uint32_t
-oa_key_word(const unsigned char *p)
-{
-    return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16
-           | (uint32_t) p[3] << 24;
-}
-
-
 static uint32_t
 oa_key_crc32(const unsigned char *p, size_t len)
 {
-    uint32_t  crc, next;
+    uint32_t  crc;
 
     crc = 0xffffffff;
 
-    for ( /* void */ ; len >= 8; len -= 8, p += 8) {
-        crc ^= oa_key_word(p);
-        next = oa_key_word(p + 4);
+    for ( /* void */ ; len >= 4; len -= 4, p += 4) {
+        crc ^= (uint32_t) p[0] | (uint32_t) p[1] << 8
+               | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
 
-        crc = oa_key_slices[7][crc & 0xff]
-              ^ oa_key_slices[6][crc >> 8 & 0xff]
-              ^ oa_key_slices[5][crc >> 16 & 0xff]
-              ^ oa_key_slices[4][crc >> 24]
-              ^ oa_key_slices[3][next & 0xff]
-              ^ oa_key_slices[2][next >> 8 & 0xff]
-              ^ oa_key_slices[1][next >> 16 & 0xff]
-              ^ oa_key_slices[0][next >> 24];
+        crc = oa_key_slices[3][crc & 0xff]
+              ^ oa_key_slices[2][crc >> 8 & 0xff]
+              ^ oa_key_slices[1][crc >> 16 & 0xff]
+              ^ oa_key_slices[0][crc >> 24];
     }
 
     for ( /* void */ ; len != 0; len--, p++) {

@@ -92,8 +92,8 @@ static void *ngx_opsauth_codec_bool(const redisReadTask *task, int value);
 
 static ngx_opsauth_reply_t *ngx_opsauth_codec_node(const redisReadTask *task);
 static ngx_int_t ngx_opsauth_codec_flat(ngx_opsauth_codec_t *codec);
-static ngx_inline u_char *ngx_opsauth_codec_number(u_char *p, u_char *last, size_t max,
-    size_t *n);
+static ngx_inline u_char *ngx_opsauth_codec_number(u_char *p, u_char *last,
+    size_t max, size_t *n);
 static ngx_int_t ngx_opsauth_codec_hand_over(ngx_opsauth_codec_t *codec);
 static ngx_int_t ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec);
 static ngx_int_t ngx_opsauth_codec_pass(ngx_opsauth_codec_t *codec,

@@ -22,7 +22,8 @@ my %allocator = map { $_ => 1 } qw(
     malloc free calloc realloc _int_malloc _int_free malloc_consolidate unlink_chunk
     _int_realloc _mid_memalign _int_memalign posix_memalign sysmalloc systrim);
 
-# Instructions of one request, by "object function"; CALLS is none. Two runs of one nginx that
+# Instructions of one request, by "object function"; what begins with # is for
+# even_out(). Two runs of one nginx that
 # differ by $n requests: what both have, start, warming and end, cancels out.
 # The median of $repeats such pairs for each function.
 sub instructions {
@@ -38,21 +39,27 @@ sub instructions {
         keys %seen };
 }
 
-use constant CALLS => '# calls of the allocator';
 use constant ALLOCATOR => "libc libc's allocator";
 
-# Gives every call of the allocator the mean cost that it had over all runs, with
-# the module and without, so that only their number makes a difference.
+# Gives each call of the allocator the mean cost that its like (the same function,
+# called by the same object) had over all runs, with the module and without, so
+# that only their number makes a difference.
 sub even_out {
     my @costs = @_;
-    my ($calls, $total) = (0, 0);
+    my (%calls, %total);
     for my $cost (@costs) {
-        my @names = grep { /libc's allocator$/ } keys %$cost;
-        $total += $_ for delete @{$cost}{@names};
-        $calls += $cost->{+CALLS} // 0;
+        delete @{$cost}{grep { /libc's allocator$/ } keys %$cost};
+        for (grep { /^#calls / } keys %$cost) {
+            my $kind = s/^#calls //r;
+            $calls{$kind} += $cost->{$_};
+            $total{$kind} += delete($cost->{"#cost $kind"}) // 0;
+        }
     }
     for my $cost (@costs) {
-        $cost->{+ALLOCATOR} = $calls ? $total / $calls * (delete $cost->{+CALLS} // 0) : 0;
+        for my $kind (keys %calls) {
+            my $calls = delete($cost->{"#calls $kind"}) // 0;
+            $cost->{+ALLOCATOR} += $calls * $total{$kind} / $calls{$kind} if $calls{$kind} > 0;
+        }
     }
 }
 
@@ -106,31 +113,36 @@ sub _callgrind {
 sub _parse {
     my ($path) = @_;
     open my $fh, '<', $path or die "valgrind left no $path\n";
-    my (%cost, %names, $object, $function, $callee, $key);
+    my (%cost, %names, $object, $function, $callee, $key, $called);
     my $skip = 0;
     local $_;
     while (<$fh>) {
         if (/^(c?)(ob|fn)=\((\d+)\)(?: (.*))?$/) {
-            $names{"$2$3"} = $4 if defined $4;
-            my $name = $names{"$2$3"};
-            if ($2 eq 'fn') {
-                $name =~ s/'\d+$//;
-                $name = "libc's allocator" if $allocator{$name =~ s/\..*//r};
-            }
-            if ($1) {
-                $callee = $name if $2 eq 'fn';
+            my ($called_one, $what, $number, $name) = ($1, $2, $3, $4);
+            # a name stands where it occurs first, recursion in a suffix
+            $names{"$what$number"} = $name =~ s/'\d+$//r if defined $name;
+            $name = $names{"$what$number"};
+            if ($called_one) {
+                $callee = $name if $what eq 'fn';
                 next;
             }
-            if ($2 eq 'ob') { $object = $name =~ s{.*/}{}r }
-            else            { $function = $name }
+            if ($what eq 'ob') { $object = $name =~ s{.*/}{}r }
+            else {
+                $function = $allocator{$name =~ s/\..*//r} ? "libc's allocator" : $name;
+            }
             $key = ($object // '???') . ' ' . ($function // '???');
         }
         elsif (/^calls=(\d+)/) {
             $skip = 1;              # the next line is inclusive
-            $cost{+CALLS} += $1 if $callee eq "libc's allocator" && $function ne $callee;
+            undef $called;
+            if ($allocator{$callee} && $function ne "libc's allocator") {
+                $called = "$object $callee";
+                $cost{"#calls $called"} += $1;
+            }
         }
         elsif (/^[+\-*\d]\S* (\d+)/) {
-            $cost{$key} += $1 unless $skip;
+            if    (!$skip)  { $cost{$key} += $1 }
+            elsif ($called) { $cost{"#cost $called"} += $1 }
             $skip = 0;
         }
     }
