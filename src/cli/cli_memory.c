@@ -20,7 +20,14 @@ struct block_s {
 };
 
 
-static block_t  *blocks;
+struct cli_pool_s {
+    block_t     *blocks;
+    cli_pool_t  *next;
+};
+
+
+static cli_pool_t   run;                /* next: the first of the others */
+static cli_pool_t  *pool = &run;
 
 
 void *
@@ -38,8 +45,8 @@ cli_alloc(size_t size)
     }
 
     block->size = size;
-    block->next = blocks;
-    blocks = block;
+    block->next = pool->blocks;
+    pool->blocks = block;
 
     return block->data;
 }
@@ -111,15 +118,59 @@ cli_format(const char *fmt, ...)
 }
 
 
+cli_pool_t *
+cli_pool_create(void)
+{
+    cli_pool_t  *new, *former;
+
+    former = cli_pool_use(NULL);
+    new = cli_alloc(sizeof(cli_pool_t));
+    (void) cli_pool_use(former);
+
+    new->next = run.next;
+    run.next = new;
+
+    return new;
+}
+
+
+cli_pool_t *
+cli_pool_use(cli_pool_t *new)
+{
+    cli_pool_t  *former;
+
+    former = pool;
+    pool = (new == NULL) ? &run : new;
+
+    return former;
+}
+
+
 void
-cli_memory_release(void)
+cli_pool_empty(cli_pool_t *one)
 {
     block_t  *block;
 
-    while (blocks != NULL) {
-        block = blocks;
-        blocks = block->next;
+    while (one->blocks != NULL) {
+        block = one->blocks;
+        one->blocks = block->next;
         OPENSSL_cleanse(block->data, block->size);
         free(block);
     }
+}
+
+
+void
+cli_memory_release(void)
+{
+    pool = &run;
+
+    /* pools lie in that of the run, which comes last */
+
+    for (cli_pool_t *one = run.next; one != NULL; one = one->next) {
+        cli_pool_empty(one);
+    }
+
+    run.next = NULL;
+    cli_pool_empty(&run);
 }

@@ -311,14 +311,15 @@ scan(cli_t *cli, const char *name, oa_str_t key, const char *pattern,
 }
 
 
-int
-cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n)
+char *
+cli_store_pattern(cli_t *cli, const char *kind, size_t *skip)
 {
     char      *pattern, *p;
     size_t     i;
-    oa_str_t   key, none = oa_null;
+    oa_str_t   key;
 
-    key = cli_store_key(cli, kind, none);
+    key = cli_store_key(cli, kind, (oa_str_t) oa_null);
+    *skip = key.len;
     p = pattern = cli_alloc(key.len * 2 + 2);
 
     for (i = 0; i < key.len; i++) {
@@ -331,7 +332,19 @@ cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n)
 
     *p = '*';
 
-    return scan(cli, "SCAN", none, pattern, key.len, ids, n);
+    return pattern;
+}
+
+
+int
+cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n)
+{
+    size_t       skip;
+    const char  *pattern;
+
+    pattern = cli_store_pattern(cli, kind, &skip);
+
+    return scan(cli, "SCAN", (oa_str_t) oa_null, pattern, skip, ids, n);
 }
 
 

@@ -55,6 +55,9 @@ int cli_store_strings(cli_t *cli, const oa_str_t *keys, size_t n,
 /* all ids under <prefix><kind>, sorted, each of them once */
 int cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n);
 
+/* what SCAN finds them by; the ids stand behind the first *skip bytes */
+char *cli_store_pattern(cli_t *cli, const char *kind, size_t *skip);
+
 /* the same for the members of a set */
 int cli_store_members(cli_t *cli, oa_str_t key, oa_str_t **ids, size_t *n);
 
