@@ -1,5 +1,7 @@
 /*
- * A list of malloc'ed blocks, each with its size in front for the wiping.
+ * Lists of malloc'ed blocks, each with its size in front for the wiping. In the
+ * pool of the run a block is one piece, so that tools which watch over malloc()
+ * see each; in other pools pieces lie side by side in larger blocks.
  */
 
 #include "cli_memory.h"
@@ -11,12 +13,16 @@
 #include <openssl/crypto.h>
 
 
+#define POOL_BLOCK  (32 * 1024)
+
+
 typedef struct block_s  block_t;
 
 struct block_s {
-    block_t  *next;
-    size_t    size;
-    max_align_t  data[];
+    block_t      *next;
+    size_t        size;
+    size_t        used;
+    max_align_t   data[];
 };
 
 
@@ -30,8 +36,8 @@ static cli_pool_t   run;                /* next: the first of the others */
 static cli_pool_t  *pool = &run;
 
 
-void *
-cli_alloc(size_t size)
+static block_t *
+block_add(size_t size)
 {
     block_t  *block;
 
@@ -48,7 +54,37 @@ cli_alloc(size_t size)
     block->next = pool->blocks;
     pool->blocks = block;
 
-    return block->data;
+    return block;
+}
+
+
+void *
+cli_alloc(size_t size)
+{
+    void     *piece;
+    block_t  *block;
+
+    if (pool == &run) {
+        return block_add(size)->data;
+    }
+
+    if (size > SIZE_MAX / 2) {
+        return block_add(size)->data;   /* which ends the run */
+    }
+
+    size = (size + sizeof(max_align_t) - 1) / sizeof(max_align_t)
+           * sizeof(max_align_t);
+    block = pool->blocks;
+
+    if (block == NULL || block->size - block->used < size) {
+        block = block_add((size > POOL_BLOCK) ? size : POOL_BLOCK);
+    }
+
+    /* bytes that were never handed out, or wiped since, are zero */
+    piece = (char *) block->data + block->used;
+    block->used += size;
+
+    return piece;
 }
 
 
@@ -146,13 +182,36 @@ cli_pool_use(cli_pool_t *new)
 }
 
 
-void
-cli_pool_empty(cli_pool_t *one)
+static void
+pool_end(cli_pool_t *one)
 {
     block_t  *block;
 
     while (one->blocks != NULL) {
         block = one->blocks;
+        one->blocks = block->next;
+        OPENSSL_cleanse(block->data, block->size);
+        free(block);
+    }
+}
+
+
+void
+cli_pool_empty(cli_pool_t *one)
+{
+    block_t  *block;
+
+    /* all but one are given back */
+
+    while (one->blocks != NULL) {
+        block = one->blocks;
+
+        if (block->next == NULL && block->size == POOL_BLOCK) {
+            OPENSSL_cleanse(block->data, block->used);
+            block->used = 0;
+            return;
+        }
+
         one->blocks = block->next;
         OPENSSL_cleanse(block->data, block->size);
         free(block);
@@ -168,9 +227,9 @@ cli_memory_release(void)
     /* pools lie in that of the run, which comes last */
 
     for (cli_pool_t *one = run.next; one != NULL; one = one->next) {
-        cli_pool_empty(one);
+        pool_end(one);
     }
 
     run.next = NULL;
-    cli_pool_empty(&run);
+    pool_end(&run);
 }
