@@ -208,6 +208,19 @@ cli_batch_add(cli_batch_t *batch, uint64_t number, oa_str_t line)
 }
 
 
+int
+cli_batch_add_entry(cli_batch_t *batch, cli_entry_t *entry)
+{
+    cli_item_t  *item;
+
+    item = &batch->items[batch->n++];
+    item->entry = entry;
+    item->asks_account = 1;
+
+    return item_prepare(batch->cli, item);
+}
+
+
 static oa_str_t
 digest_key(cli_batch_t *batch, oa_str_t digest)
 {
@@ -417,10 +430,24 @@ cli_batch_forget(cli_batch_t *batch)
 static void
 change_begin(cli_batch_t *batch)
 {
+    cli_entry_t    *entry;
     cli_command_t  *mark;
 
-    cli_change_audit(&batch->change, "import.begin",
-                     cli_str(batch->import->source), "");
+    entry = batch->items[0].entry;
+
+    if (batch->import->single) {
+        cli_change_audit(&batch->change, "key.import", entry->id,
+                         cli_format("account=%s, environment=%s, scopes=%s, "
+                             "expires=%s",
+                             cli_text_safe(cli_entry_get(entry, "account")),
+                             cli_text_safe(cli_entry_get(entry,
+                                                         "environment")),
+                             cli_text_safe(cli_entry_get(entry, "scopes")),
+                             cli_text_safe(cli_entry_get(entry, "expires"))));
+    } else {
+        cli_change_audit(&batch->change, "import.begin",
+                         cli_str(batch->import->source), "");
+    }
 
     mark = cli_change_add(&batch->change, "HSETNX",
                           cli_store_key(batch->cli, "meta",
@@ -575,4 +602,30 @@ cli_batch_finish(cli_batch_t *batch)
     }
 
     return rc;
+}
+
+
+int
+cli_batch_once(cli_batch_t *batch)
+{
+    int  rc, i;
+
+    for (i = 0; i < CLI_STORE_TRIES; i++) {
+        rc = cli_batch_ask(batch);
+
+        if (rc == CLI_OK) {
+            rc = cli_batch_write(batch);
+        }
+
+        if (rc == CLI_OK) {
+            rc = cli_batch_finish(batch);
+        }
+
+        if (rc != CLI_AGAIN) {
+            return rc;
+        }
+    }
+
+    return cli_fail(CLI_FAILED, "somebody else keeps changing the same "
+                    "records");
 }

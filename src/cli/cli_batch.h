@@ -53,6 +53,7 @@ typedef struct {
 typedef struct {
     unsigned             replace:1;     /* overwrite records that differ */
     unsigned             unrevoke:1;    /* even revoked ones */
+    unsigned             single:1;      /* "key import": one key, and new */
     unsigned             begun:1;       /* mark and audit entry are written */
     const char          *source;        /* for the audit */
 } cli_import_t;
@@ -74,6 +75,9 @@ void cli_batch_empty(cli_batch_t *batch);
 /* one line more; data NULL: it was too long. Errors are no bad lines */
 int cli_batch_add(cli_batch_t *batch, uint64_t number, oa_str_t line);
 
+/* an entry that was put together otherwise; its secret is given back */
+int cli_batch_add_entry(cli_batch_t *batch, cli_entry_t *entry);
+
 /* asks Redis for all that the batch needs; the answers are judged and what is
    to be written is sent */
 int cli_batch_ask(cli_batch_t *batch);
@@ -84,6 +88,9 @@ int cli_batch_finish(cli_batch_t *batch);
 
 /* throws the answers away: something before it was not written */
 int cli_batch_forget(cli_batch_t *batch);
+
+/* all three, with nothing else under way, and again where it must be */
+int cli_batch_once(cli_batch_t *batch);
 
 
 #endif /* CLI_BATCH_H */

@@ -36,7 +36,9 @@ const cli_form_t  cli_credential_forms[] = {
     { "account", CLI_FORM_TEXT }, { "name", CLI_FORM_TEXT }, { "state", CLI_FORM_TEXT },
     { "environment", CLI_FORM_TEXT }, { "scopes", CLI_FORM_LIST },
     { "ips", CLI_FORM_LIST }, { "expires", CLI_FORM_TIME }, { "created", CLI_FORM_TIME },
-    { "hint", CLI_FORM_TEXT }, { "subject", CLI_FORM_TEXT }, { "client", CLI_FORM_TEXT },
+    { "deprecated", CLI_FORM_TIME }, { "successor", CLI_FORM_TEXT },
+    { "predecessor", CLI_FORM_TEXT }, { "hint", CLI_FORM_TEXT },
+    { "subject", CLI_FORM_TEXT }, { "client", CLI_FORM_TEXT },
     { NULL, CLI_FORM_TEXT }
 };
 
@@ -392,9 +394,8 @@ is_digest(oa_str_t s)
 }
 
 
-/* a raw key: as the gateway would read it, and what follows from its prefix */
-static int
-secret_check(cli_t *cli, cli_entry_t *entry, const char **bad)
+int
+cli_entry_secret(cli_t *cli, cli_entry_t *entry, const char **bad)
 {
     oa_str_t                raw, secret, kind, environment;
     const oa_key_prefix_t  *prefix;
@@ -420,15 +421,16 @@ secret_check(cli_t *cli, cli_entry_t *entry, const char **bad)
     if (prefix == NULL) {
         return oa_text_eq(kind, oa_kind_name(OA_KIND_ACCESS_TOKEN))
                ? CLI_OK
-               : bad_member(bad, "key", "it begins with no key prefix, so "
-                            "that the gateway takes it for an access token: "
-                            "write key_prefix into opsauth_store (or give "
-                            "--key-prefix), or say \"kind\":\"access_token\"");
+               : bad_member(bad, "key", cli_format("it begins with no key "
+                            "prefix, so that the gateway takes it for an "
+                            "access token: write key_prefix into opsauth_store "
+                            "(or give --key-prefix)%s", (kind.data != NULL)
+                            ? "" : ", or say \"kind\":\"access_token\""));
     }
 
     if (oa_key_check(prefix, secret) != OA_OK) {
         return bad_member(bad, "key", "its checksum is wrong, and its "
-                          "key_prefix asks for one");
+                          "key_prefix asks for one (checksum=crc32)");
     }
 
     if (kind.data == NULL) {
@@ -485,7 +487,7 @@ credential_check(cli_t *cli, cli_entry_t *entry, const char **bad)
                           "expected");
     }
 
-    return (entry->secret != NULL) ? secret_check(cli, entry, bad) : CLI_OK;
+    return (entry->secret != NULL) ? cli_entry_secret(cli, entry, bad) : CLI_OK;
 }
 
 

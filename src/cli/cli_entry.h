@@ -71,6 +71,12 @@ int cli_entry_parse(cli_t *cli, oa_str_t line, cli_entry_t *entry,
 oa_str_t cli_entry_get(const cli_entry_t *entry, const char *field);
 void cli_entry_set(cli_entry_t *entry, const char *field, oa_str_t value);
 
+/*
+ * entry->secret, a raw key, as the gateway would read it; what follows from its
+ * prefix is set in the entry. CLI_USAGE as above.
+ */
+int cli_entry_secret(cli_t *cli, cli_entry_t *entry, const char **bad);
+
 /* the whole record, as the gateway would pack it; NULL: it is good */
 const char *cli_entry_check(cli_t *cli, const cli_entry_t *entry);
 

@@ -202,33 +202,6 @@ fill(import_t *im, cli_batch_t *batch)
 }
 
 
-/* somebody changed what a batch was judged by: once more, alone */
-static int
-again(cli_batch_t *batch)
-{
-    int  rc, i;
-
-    for (i = 0; i < CLI_STORE_TRIES; i++) {
-        rc = cli_batch_ask(batch);
-
-        if (rc == CLI_OK) {
-            rc = cli_batch_write(batch);
-        }
-
-        if (rc == CLI_OK) {
-            rc = cli_batch_finish(batch);
-        }
-
-        if (rc != CLI_AGAIN) {
-            return rc;
-        }
-    }
-
-    return cli_fail(CLI_FAILED, "somebody else keeps changing the same "
-                    "records");
-}
-
-
 /* one is on its way to the store; next, if any, has been asked for behind it */
 static int
 finish(import_t *im, cli_batch_t *one, cli_batch_t *next)
@@ -241,7 +214,7 @@ finish(import_t *im, cli_batch_t *one, cli_batch_t *next)
         rc = (next != NULL) ? cli_batch_forget(next) : CLI_OK;
 
         if (rc == CLI_OK) {
-            rc = again(one);
+            rc = cli_batch_once(one);
         }
 
         if (rc == CLI_OK && next != NULL) {

@@ -397,6 +397,16 @@ credential_refused(cli_batch_t *batch, size_t i, const existing_t *existing)
     entry = item->entry;
     revoked = oa_state_name(OA_STATE_REVOKED);
 
+    if (existing->n != 0 && batch->import->single) {
+        (void) bad(item, cli_format("the store knows this key already, as %s "
+                              "of account %s (%s)",
+                              cli_quote(existing_getz(existing, "id")),
+                              cli_quote(existing_getz(existing, "account")),
+                              cli_text_safe(existing_getz(existing,
+                                                          "state"))));
+        return 1;
+    }
+
     if (existing->n != 0
         && (!same(existing_getz(existing, "id"), entry->id)
             || !same(existing_getz(existing, "account"),

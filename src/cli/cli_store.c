@@ -481,13 +481,8 @@ cli_change_audit(cli_change_t *change, const char *action, oa_str_t object,
 }
 
 
-/*
- * Gateways whose Redis does not track changes for them listen on a channel
- * (DESIGN section 7). It is sent after the fact and its refusal is no failure:
- * then the lease alone brings the change into force.
- */
-static void
-announce(cli_change_t *change)
+void
+cli_change_announce(cli_change_t *change)
 {
     size_t                i, n;
     oa_str_t              channel;
@@ -569,7 +564,7 @@ cli_change_commit(cli_change_t *change)
         }
     }
 
-    announce(change);
+    cli_change_announce(change);
 
     return CLI_OK;
 }

@@ -81,5 +81,13 @@ void cli_change_audit(cli_change_t *change, const char *action,
 
 int cli_change_commit(cli_change_t *change);
 
+/*
+ * Gateways whose Redis does not track changes for them listen on a channel
+ * (DESIGN section 7). It is sent after the fact, by cli_change_commit() itself,
+ * and its refusal is no failure: then the lease alone brings the change into
+ * force.
+ */
+void cli_change_announce(cli_change_t *change);
+
 
 #endif /* CLI_STORE_H */
