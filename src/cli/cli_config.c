@@ -299,7 +299,7 @@ config_file(cli_t *cli)
 
 /*
  * live=op365_sk_live_: with a checksum, as every key that is minted here;
- * live=old_,checksum=off for keys that were minted elsewhere
+ * live=old_:checksum=off for keys that were minted elsewhere
  */
 static int
 key_prefix_option(cli_config_t *config, const char *text, const char *from)
@@ -321,7 +321,7 @@ key_prefix_option(cli_config_t *config, const char *text, const char *from)
     }
 
     prefix.prefix = cli_str(value + 1);
-    param = strchr(value, ',');
+    param = strchr(value, ':');
 
     if (param != NULL) {
         prefix.prefix.len = (size_t) (param - value) - 1;

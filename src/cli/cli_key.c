@@ -58,7 +58,7 @@ static const cli_verb_t  key_verbs[] = {
       "\\\n      --scope read:licenses --ip 203.0.113.0/24 > key.txt\n",
       key_create },
 
-    { "import", "--account ID --name TEXT", 0, 0,
+    { "import", "--account ID --name TEXT", 0, 1024,
       "take in a key that was made elsewhere", cli_key_import_options,
       cli_key_import_text, cli_key_import },
 

@@ -201,6 +201,12 @@ cli_key_import(cli_t *cli)
     import.single = 1;
     cli_entry_init();
 
+    /* which may be the key, and is not repeated */
+    if (cli->options.nwords != 0) {
+        return cli_fail(CLI_USAGE, "the key is read from stdin, and from no "
+                        "command line, where others can see it");
+    }
+
     rc = cli_credential_options(cli, &new, "never");
 
     if (rc == CLI_OK) {

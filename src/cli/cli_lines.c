@@ -118,6 +118,7 @@ lines_take(cli_lines_t *lines, size_t n, oa_str_t *line)
 
     if (line->len > CLI_LINE_MAX) {
         line->data = NULL;
+        line->len = 0;
     }
 
     lines->start += n;
