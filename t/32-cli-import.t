@@ -347,7 +347,7 @@ CONF
     opsauth({in => $spare}, qw(key import --account acme --permission read --name n));
     is($t->get('/', key => $spare)->status, 204, 'by key import');
     import_lines([account('acme', enabled => JSON::PP::false)], '--replace');
-    ok(OpsAuth::Process->poll(5, sub { $t->get('/', key => $raw)->status == 403 }), 'a change is in force');
+    ok(OpsAuth::Process->poll(5, sub { $t->get('/', key => $raw)->status == 401 }), 'a change is in force');
     $t->stop;
 };
 
@@ -464,9 +464,10 @@ for my $signal ('INT', 'TERM') {
 }
 
 subtest 'a second signal' => sub {
+    clear();
     my ($pid, $to) = background('import');
     print {$to} @MANY[0 .. 300];
-    OpsAuth::Process->poll(10, sub { credentials() > 100 });
+    ok(OpsAuth::Process->poll(10, sub { credentials() > 100 }), 'under way');
     $redis->pause;
     print {$to} credential(90_000 + $_) for 1 .. 300;
     sleep 0.3;
