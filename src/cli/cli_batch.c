@@ -341,8 +341,10 @@ receive(cli_batch_t *batch, const char *name, oa_str_t key,
     if (rc == CLI_OK && (*reply)->type == REDIS_REPLY_ERROR
         && strncmp((*reply)->str, "WRONGTYPE", 9) != 0)
     {
-        return cli_redis_refused(&batch->cli->redis, cli_command(name, key),
-                                 *reply);
+        rc = cli_redis_refused(&batch->cli->redis, cli_command(name, key),
+                               *reply);
+        freeReplyObject(*reply);
+        *reply = NULL;
     }
 
     return rc;

@@ -400,7 +400,8 @@ cli_entry_secret(cli_t *cli, cli_entry_t *entry, const char **bad)
     oa_str_t                raw, secret, kind, environment;
     const oa_key_prefix_t  *prefix;
 
-    raw = cli_str(json_string_value(entry->secret));
+    raw.data = (const unsigned char *) json_string_value(entry->secret);
+    raw.len = json_string_length(entry->secret);
 
     if (oa_bearer_bare(raw, &secret) != OA_OK || secret.len != raw.len) {
         return bad_member(bad, "key", "no request could carry this: expected "

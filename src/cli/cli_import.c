@@ -279,6 +279,8 @@ run(import_t *im)
     }
 
     im->lost = (rc != CLI_OK);
+    cli_batch_empty(batches[0]);
+    cli_batch_empty(batches[1]);
 
     return (rc == CLI_OK) ? failed : rc;
 }
