@@ -185,6 +185,38 @@ import_write(cli_t *cli, cli_batch_t *batch)
 }
 
 
+/* all that is looked at before stdin is */
+static int
+import_prepare(cli_t *cli, cli_new_t *new)
+{
+    int  rc;
+
+    /* a word may be the key, and is not repeated */
+    if (cli->options.nwords != 0) {
+        return cli_fail(CLI_USAGE, "the key is read from stdin, and from no "
+                        "command line, where others can see it");
+    }
+
+    rc = cli_credential_options(cli, new, "never");
+
+    if (rc == CLI_OK) {
+        rc = cli_value_required(cli, "name", "what is it called, so that "
+                                "people know it again?");
+    }
+
+    if (rc == CLI_OK) {
+        rc = cli_store_open(cli);
+    }
+
+    if (rc == CLI_OK) {
+        rc = cli_store_hasher(cli);
+    }
+
+    return (rc == CLI_OK) ? cli_account_read(cli, new->account, &new->owner)
+                          : rc;
+}
+
+
 int
 cli_key_import(cli_t *cli)
 {
@@ -201,47 +233,24 @@ cli_key_import(cli_t *cli)
     import.single = 1;
     cli_entry_init();
 
-    /* which may be the key, and is not repeated */
-    if (cli->options.nwords != 0) {
-        return cli_fail(CLI_USAGE, "the key is read from stdin, and from no "
-                        "command line, where others can see it");
-    }
-
-    rc = cli_credential_options(cli, &new, "never");
-
-    if (rc == CLI_OK) {
-        rc = cli_value_required(cli, "name", "what is it called, so that "
-                                "people know it again?");
-    }
-
-    if (rc == CLI_OK) {
-        rc = cli_store_open(cli);
-    }
-
-    if (rc == CLI_OK) {
-        rc = cli_store_hasher(cli);
-    }
-
-    if (rc == CLI_OK) {
-        rc = cli_account_read(cli, new.account, &new.owner);
-    }
-
+    rc = import_prepare(cli, &new);
     entry = cli_alloc(sizeof(cli_entry_t));
 
     if (rc == CLI_OK) {
         rc = stdin_read(&entry->secret);
     }
 
+    if (rc == CLI_OK) {
+        entry_make(cli, &new, entry);
+
+        if (cli_entry_secret(cli, entry, &bad) != CLI_OK) {
+            rc = cli_fail(CLI_FAILED, "the key can't be taken in: %s", bad);
+        }
+    }
+
     if (rc != CLI_OK) {
         json_decref(entry->secret);
         return rc;
-    }
-
-    entry_make(cli, &new, entry);
-
-    if (cli_entry_secret(cli, entry, &bad) != CLI_OK) {
-        json_decref(entry->secret);
-        return cli_fail(CLI_FAILED, "the key can't be taken in: %s", bad);
     }
 
     batch = cli_alloc(sizeof(cli_batch_t));
