@@ -297,11 +297,14 @@ config_file(cli_t *cli)
 }
 
 
-/* live=op365_sk_live_: with a checksum, as every key that is minted here */
+/*
+ * live=op365_sk_live_: with a checksum, as every key that is minted here;
+ * live=old_:checksum=off for keys that were minted elsewhere
+ */
 static int
 key_prefix_option(cli_config_t *config, const char *text, const char *from)
 {
-    const char      *value, *error;
+    const char      *value, *param, *error;
     oa_key_prefix_t  prefix;
 
     memset(&prefix, 0, sizeof(prefix));
@@ -318,6 +321,18 @@ key_prefix_option(cli_config_t *config, const char *text, const char *from)
     }
 
     prefix.prefix = cli_str(value + 1);
+    param = strchr(value, ':');
+
+    if (param != NULL) {
+        prefix.prefix.len = (size_t) (param - value) - 1;
+
+        if (oa_key_prefix_param(&prefix, cli_str(param + 1), &error)
+            != OA_OK)
+        {
+            return cli_fail(CLI_USAGE, "%s %s: %s", from, cli_quotez(text),
+                            error);
+        }
+    }
 
     return key_prefix_add(config, &prefix, from);
 }

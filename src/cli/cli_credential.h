@@ -60,6 +60,9 @@ extern const cli_kind_t  cli_kind_token;
  */
 int cli_credential_create(cli_t *cli, cli_new_t *new);
 
+/* a new public id: key_ and 16 characters as random as the secret's own */
+int cli_credential_id(const cli_kind_t *kind, oa_str_t *id);
+
 /* scopes of --permission and --scope together, at least one */
 int cli_credential_scopes(cli_t *cli, oa_str_t *scopes);
 

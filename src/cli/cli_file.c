@@ -134,9 +134,8 @@ file_write(int fd, oa_str_t text)
 }
 
 
-/* so that the name survives a power cut too; some file systems can't */
-static void
-directory_sync(const char *path)
+void
+cli_file_sync_name(const char *path)
 {
     int  fd;
 
@@ -174,7 +173,7 @@ cli_file_create(const char *path, oa_str_t text, const char *what)
                         cli_quotez(path), strerror(err));
     }
 
-    directory_sync(path);
+    cli_file_sync_name(path);
 
     return CLI_OK;
 }
@@ -233,7 +232,7 @@ cli_file_replace(const char *path, oa_str_t text, const char *what)
                         "was: %s", what, cli_quotez(path), strerror(err));
     }
 
-    directory_sync(target);
+    cli_file_sync_name(target);
 
     return CLI_OK;
 }

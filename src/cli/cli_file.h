@@ -27,5 +27,8 @@ int cli_file_create(const char *path, oa_str_t text, const char *what);
 /* the file's new text, all of it or none of it; keeps owner and mode */
 int cli_file_replace(const char *path, oa_str_t text, const char *what);
 
+/* so that the name survives a power cut too; some file systems can't */
+void cli_file_sync_name(const char *path);
+
 
 #endif /* CLI_FILE_H */

@@ -4,6 +4,7 @@
 
 #include "cli_account.h"
 #include "cli_credential.h"
+#include "cli_key_import.h"
 #include "cli_memory.h"
 #include "cli_nouns.h"
 #include "cli_output.h"
@@ -56,6 +57,10 @@ static const cli_verb_t  key_verbs[] = {
       "  opsauth key create --account crm --name billing --scope read:tenants "
       "\\\n      --scope read:licenses --ip 203.0.113.0/24 > key.txt\n",
       key_create },
+
+    { "import", "--account ID --name TEXT", 0, 1024,
+      "take in a key that was made elsewhere", cli_key_import_options,
+      cli_key_import_text, cli_key_import },
 
     { "list", "", 0, 0, "list keys", list_options,
       "Revoked and expired keys are listed too.\n"

@@ -8,6 +8,7 @@
 #include "cli_memory.h"
 #include "cli_nouns.h"
 #include "cli_output.h"
+#include "cli_signal.h"
 #include "cli_text.h"
 
 #include <locale.h>
@@ -23,6 +24,8 @@ static const cli_noun_t *const  nouns[] = {
     &cli_key_noun,
     &cli_token_noun,
     &cli_pepper_noun,
+    &cli_import_noun,
+    &cli_export_noun,
     NULL
 };
 
@@ -146,6 +149,7 @@ main(int argc, char **argv)
     oa_hasher_cleanup(&cli.hasher);
     cli_output_wipe();
     cli_memory_release();
+    cli_signal_end();
 
     return rc;
 }

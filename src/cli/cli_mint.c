@@ -34,9 +34,8 @@ no_randomness(void)
 }
 
 
-/* key_ and 16 characters that are as random as the secret's own */
-static int
-id_mint(cli_new_t *new)
+int
+cli_credential_id(const cli_kind_t *kind, oa_str_t *id)
 {
     unsigned char  random[OA_KEY_RANDOM_LEN], text[OA_KEY_BODY_LEN];
 
@@ -47,8 +46,8 @@ id_mint(cli_new_t *new)
     oa_token_mint(random, text);
 
     /* the last ones: the first digit of 256 bits in base 62 is not even */
-    new->id = cli_str(cli_format("%s%.*s", new->kind->prefix, ID_LEN,
-                                 (char *) text + sizeof(text) - ID_LEN));
+    *id = cli_str(cli_format("%s%.*s", kind->prefix, ID_LEN,
+                             (char *) text + sizeof(text) - ID_LEN));
 
     return CLI_OK;
 }
@@ -311,7 +310,7 @@ new_prepare(cli_t *cli, cli_new_t *new)
     }
 
     if (rc == CLI_OK) {
-        rc = id_mint(new);
+        rc = cli_credential_id(new->kind, &new->id);
     }
 
     return (rc == CLI_OK) ? secret_mint(cli, new) : rc;

@@ -207,6 +207,54 @@ cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
 
 
 int
+cli_redis_append(cli_redis_t *redis, const cli_command_t *command)
+{
+    if (redisAppendCommandArgv(redis->context, (int) command->n,
+                               command->words, command->lens) != REDIS_OK)
+    {
+        return redis_lost(redis, command->words[0]);
+    }
+
+    return CLI_OK;
+}
+
+
+int
+cli_redis_flush(cli_redis_t *redis)
+{
+    int  done;
+
+    do {
+        errno = 0;
+
+        if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
+            return redis_lost(redis, "writing");
+        }
+
+    } while (!done);
+
+    return CLI_OK;
+}
+
+
+int
+cli_redis_next(cli_redis_t *redis, redisReply **reply)
+{
+    void  *next;
+
+    errno = 0;
+
+    if (redisGetReply(redis->context, &next) != REDIS_OK) {
+        return redis_lost(redis, "reading");
+    }
+
+    *reply = next;
+
+    return CLI_OK;
+}
+
+
+int
 cli_redis_call(cli_redis_t *redis, const cli_command_t *command,
     redisReply **reply)
 {

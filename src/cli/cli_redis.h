@@ -56,6 +56,15 @@ int cli_redis_call(cli_redis_t *redis, const cli_command_t *command,
 int cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
     size_t n, redisReply **replies);
 
+/*
+ * For work that goes on for long, with more in flight than one pipeline: a
+ * command behind the others, all of them on their way, the next answer, which
+ * is the caller's to free.
+ */
+int cli_redis_append(cli_redis_t *redis, const cli_command_t *command);
+int cli_redis_flush(cli_redis_t *redis);
+int cli_redis_next(cli_redis_t *redis, redisReply **reply);
+
 /* says what an error reply means; CLI_FAILED */
 int cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
     const redisReply *reply);

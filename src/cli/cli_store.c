@@ -311,14 +311,15 @@ scan(cli_t *cli, const char *name, oa_str_t key, const char *pattern,
 }
 
 
-int
-cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n)
+char *
+cli_store_pattern(cli_t *cli, const char *kind, size_t *skip)
 {
     char      *pattern, *p;
     size_t     i;
-    oa_str_t   key, none = oa_null;
+    oa_str_t   key;
 
-    key = cli_store_key(cli, kind, none);
+    key = cli_store_key(cli, kind, (oa_str_t) oa_null);
+    *skip = key.len;
     p = pattern = cli_alloc(key.len * 2 + 2);
 
     for (i = 0; i < key.len; i++) {
@@ -331,7 +332,19 @@ cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n)
 
     *p = '*';
 
-    return scan(cli, "SCAN", none, pattern, key.len, ids, n);
+    return pattern;
+}
+
+
+int
+cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n)
+{
+    size_t       skip;
+    const char  *pattern;
+
+    pattern = cli_store_pattern(cli, kind, &skip);
+
+    return scan(cli, "SCAN", (oa_str_t) oa_null, pattern, skip, ids, n);
 }
 
 
@@ -468,13 +481,8 @@ cli_change_audit(cli_change_t *change, const char *action, oa_str_t object,
 }
 
 
-/*
- * Gateways whose Redis does not track changes for them listen on a channel
- * (DESIGN section 7). It is sent after the fact and its refusal is no failure:
- * then the lease alone brings the change into force.
- */
-static void
-announce(cli_change_t *change)
+void
+cli_change_announce(cli_change_t *change)
 {
     size_t                i, n;
     oa_str_t              channel;
@@ -556,7 +564,7 @@ cli_change_commit(cli_change_t *change)
         }
     }
 
-    announce(change);
+    cli_change_announce(change);
 
     return CLI_OK;
 }

@@ -55,6 +55,9 @@ int cli_store_strings(cli_t *cli, const oa_str_t *keys, size_t n,
 /* all ids under <prefix><kind>, sorted, each of them once */
 int cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n);
 
+/* what SCAN finds them by; the ids stand behind the first *skip bytes */
+char *cli_store_pattern(cli_t *cli, const char *kind, size_t *skip);
+
 /* the same for the members of a set */
 int cli_store_members(cli_t *cli, oa_str_t key, oa_str_t **ids, size_t *n);
 
@@ -77,6 +80,14 @@ void cli_change_audit(cli_change_t *change, const char *action,
     oa_str_t object, const char *detail);
 
 int cli_change_commit(cli_change_t *change);
+
+/*
+ * Gateways whose Redis does not track changes for them listen on a channel
+ * (DESIGN section 7). It is sent after the fact, by cli_change_commit() itself,
+ * and its refusal is no failure: then the lease alone brings the change into
+ * force.
+ */
+void cli_change_announce(cli_change_t *change);
 
 
 #endif /* CLI_STORE_H */
