@@ -111,12 +111,26 @@ cli_format(const char *fmt, ...)
 }
 
 
+const void *
+cli_memory_mark(void)
+{
+    return blocks;
+}
+
+
 void
 cli_memory_release(void)
 {
+    cli_memory_rewind(NULL);
+}
+
+
+void
+cli_memory_rewind(const void *mark)
+{
     block_t  *block;
 
-    while (blocks != NULL) {
+    while (blocks != mark) {
         block = blocks;
         blocks = block->next;
         OPENSSL_cleanse(block->data, block->size);

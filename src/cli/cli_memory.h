@@ -25,6 +25,13 @@ char *cli_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *cli_vformat(const char *fmt, va_list args)
     __attribute__((format(printf, 1, 0)));
 
+/*
+ * For long work, page by page: all that was taken since the mark is wiped and
+ * given back. Nothing that is to live longer may have been taken in between.
+ */
+const void *cli_memory_mark(void);
+void cli_memory_rewind(const void *mark);
+
 void cli_memory_release(void);
 
 

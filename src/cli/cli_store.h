@@ -32,6 +32,9 @@ typedef struct {
 } cli_change_t;
 
 
+/* --timeout, in seconds */
+int cli_store_timeout(cli_t *cli, int64_t *timeout);
+
 /* configuration and connection; does nothing the second time */
 int cli_store_open(cli_t *cli);
 
@@ -51,6 +54,9 @@ int cli_store_read_many(cli_t *cli, const oa_str_t *keys, size_t n,
 /* strings in a pipeline; data NULL where there is none */
 int cli_store_strings(cli_t *cli, const oa_str_t *keys, size_t n,
     oa_str_t *values);
+
+/* a pattern for all names that begin like this */
+char *cli_store_pattern(oa_str_t key);
 
 /* all ids under <prefix><kind>, sorted, each of them once */
 int cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n);
