@@ -24,6 +24,9 @@ static const cli_noun_t *const  nouns[] = {
     &cli_token_noun,
     &cli_pepper_noun,
     &cli_audit_noun,
+    &cli_doctor_noun,
+    &cli_completion_noun,
+    &cli_man_noun,
     NULL
 };
 

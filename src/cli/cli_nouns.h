@@ -14,6 +14,9 @@ extern const cli_noun_t  cli_key_noun;
 extern const cli_noun_t  cli_token_noun;
 extern const cli_noun_t  cli_pepper_noun;
 extern const cli_noun_t  cli_audit_noun;
+extern const cli_noun_t  cli_doctor_noun;
+extern const cli_noun_t  cli_completion_noun;
+extern const cli_noun_t  cli_man_noun;
 
 
 #endif /* CLI_NOUNS_H */
