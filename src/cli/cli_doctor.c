@@ -211,10 +211,25 @@ static int
 connect_as(cli_doctor_t *d, const cli_config_t *config, cli_redis_t *redis,
     const char **said)
 {
-    int  rc;
+    int             rc;
+    redisReply     *reply;
+    cli_command_t  *ping;
+
+    ping = cli_doctor_command("PING", NULL);
 
     cli_capture(said);
     rc = cli_redis_open(redis, config, d->timeout);
+
+    if (rc == CLI_OK) {
+        rc = cli_redis_pipeline(redis, &ping, 1, &reply);
+    }
+
+    /* who gives no password is told so by the first command only */
+
+    if (rc == CLI_OK && cli_doctor_is_error(reply, "NOAUTH")) {
+        rc = cli_redis_refused(redis, ping, reply);
+    }
+
     cli_capture(NULL);
 
     if (rc != CLI_OK) {

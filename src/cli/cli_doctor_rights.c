@@ -232,7 +232,11 @@ operator_may(cli_doctor_t *d, cli_redis_t *redis, const char *name,
         return -1;
     }
 
-    if (!cli_doctor_is_error(reply, "NOPERM")) {
+    /* EXEC's own refusal stands behind an EXECABORT */
+
+    if (reply->type != REDIS_REPLY_ERROR
+        || strstr(reply->str, "NOPERM ") == NULL)
+    {
         /* what else there is to say, others say: READONLY, MISCONF */
         return 1;
     }
