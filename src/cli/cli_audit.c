@@ -5,17 +5,16 @@
  * read from there on.
  */
 
+#include "cli_audit.h"
 #include "cli_memory.h"
 #include "cli_nouns.h"
 #include "cli_output.h"
-#include "cli_store.h"
 #include "cli_text.h"
 #include "cli_time.h"
 
 #include "oa_text.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -31,42 +30,6 @@
 #define AUDIT_PAGE_N    500
 #define AUDIT_WAIT      5               /* seconds; shorter than for ever, so
                                            that a Redis that is gone is seen */
-#define AUDIT_COLUMNS   4               /* those that are aligned */
-
-
-/* an id of a stream's entry */
-typedef struct {
-    uint64_t             ms;
-    uint64_t             seq;
-} position_t;
-
-
-typedef struct {
-    position_t           id;
-    oa_str_t             name;          /* the id as Redis has it */
-    oa_str_t             who;
-    oa_str_t             action;
-    oa_str_t             object;
-    oa_str_t             detail;
-    oa_str_t             at;
-} entry_t;
-
-
-typedef struct {
-    cli_t               *cli;
-    oa_str_t             key;
-    position_t           start;         /* what is asked for, both included */
-    position_t           end;
-    position_t           last;          /* what was read last */
-    int64_t              limit;         /* 0: all of them */
-    const char          *who;
-    const char          *action;
-    const char          *object;
-    const char          *account;
-    size_t               widths[AUDIT_COLUMNS];
-    unsigned             follow:1;
-    unsigned             some:1;        /* printed already */
-} audit_t;
 
 
 static int audit_run(cli_t *cli);
@@ -121,14 +84,21 @@ on_interrupt(int signo)
 
 
 static const char *
-position_text(position_t id)
+position_text(cli_position_t id)
 {
     return cli_format("%" PRIu64 "-%" PRIu64, id.ms, id.seq);
 }
 
 
-static position_t
-position_next(position_t id)
+static int
+position_before(cli_position_t a, cli_position_t b)
+{
+    return a.ms < b.ms || (a.ms == b.ms && a.seq < b.seq);
+}
+
+
+static cli_position_t
+position_next(cli_position_t id)
 {
     if (++id.seq == 0) {
         id.ms++;
@@ -138,8 +108,8 @@ position_next(position_t id)
 }
 
 
-static position_t
-position_previous(position_t id)
+static cli_position_t
+position_previous(cli_position_t id)
 {
     if (id.seq-- == 0) {
         id.ms--;
@@ -150,277 +120,8 @@ position_previous(position_t id)
 
 
 static int
-position_before(position_t a, position_t b)
-{
-    return a.ms < b.ms || (a.ms == b.ms && a.seq < b.seq);
-}
-
-
-/* an array of id and fields -> entry; 0: it is none */
-static int
-entry_read(const redisReply *reply, entry_t *entry)
-{
-    char        *rest;
-    size_t       i, k;
-    oa_str_t     name;
-    redisReply  *fields;
-
-    static const struct {
-        const char  *name;
-        size_t       offset;
-    } places[] = {
-        { "who", offsetof(entry_t, who) },
-        { "action", offsetof(entry_t, action) },
-        { "object", offsetof(entry_t, object) },
-        { "detail", offsetof(entry_t, detail) },
-        { "at", offsetof(entry_t, at) }
-    };
-
-    memset(entry, 0, sizeof(*entry));
-
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2
-        || reply->element[0]->type != REDIS_REPLY_STRING)
-    {
-        return 0;
-    }
-
-    entry->name = cli_reply_str(reply->element[0]);
-    entry->id.ms = strtoull(reply->element[0]->str, &rest, 10);
-
-    if (*rest != '-') {
-        return 0;
-    }
-
-    entry->id.seq = strtoull(rest + 1, &rest, 10);
-    fields = reply->element[1];
-
-    if (*rest != '\0' || fields->type != REDIS_REPLY_ARRAY) {
-        return 0;
-    }
-
-    for (i = 0; i + 1 < fields->elements; i += 2) {
-        name = cli_reply_str(fields->element[i]);
-
-        for (k = 0; k < sizeof(places) / sizeof(places[0]); k++) {
-            if (oa_text_eq(name, places[k].name)) {
-                *(oa_str_t *) ((char *) entry + places[k].offset) =
-                    cli_reply_str(fields->element[i + 1]);
-            }
-        }
-    }
-
-    return 1;
-}
-
-
-static int
-matches(const char *pattern, oa_str_t text)
-{
-    return pattern == NULL
-           || fnmatch(pattern, cli_copy(text.data, text.len), 0) == 0;
-}
-
-
-/* the account itself, or an object whose detail names it: "account=crm, ..." */
-static int
-of_account(const char *account, const entry_t *entry)
-{
-    size_t       n;
-    const char  *p;
-
-    if (account == NULL
-        || (entry->action.len > 8
-            && memcmp(entry->action.data, "account.", 8) == 0
-            && oa_text_eq(entry->object, account)))
-    {
-        return 1;
-    }
-
-    n = strlen(account);
-    p = cli_copy(entry->detail.data, entry->detail.len);
-
-    while (p != NULL) {
-        if (strncmp(p, "account=", 8) == 0 && strncmp(p + 8, account, n) == 0
-            && (p[8 + n] == '\0' || p[8 + n] == ','))
-        {
-            return 1;
-        }
-
-        p = strstr(p, ", ");
-        p = (p == NULL) ? NULL : p + 2;
-    }
-
-    return 0;
-}
-
-
-static int
-wanted(const audit_t *audit, const entry_t *entry)
-{
-    return matches(audit->who, entry->who)
-           && matches(audit->action, entry->action)
-           && matches(audit->object, entry->object)
-           && of_account(audit->account, entry);
-}
-
-
-/* what the entry says of its time, or else when Redis took it in */
-static int64_t
-entry_time(const entry_t *entry)
-{
-    int64_t  t;
-
-    if (oa_text_number(entry->at, CLI_TIME_MAX, &t) == OA_OK) {
-        return t;
-    }
-
-    return (int64_t) (entry->id.ms / 1000);
-}
-
-
-static json_t *
-entry_json(const entry_t *entry)
-{
-    json_t  *object;
-
-    object = json_object();
-
-    json_object_set_new(object, "id", cli_json_str(entry->name));
-    json_object_set_new(object, "at",
-                        json_string(cli_time_utc(entry_time(entry))));
-    json_object_set_new(object, "who", cli_json_str(entry->who));
-    json_object_set_new(object, "action", cli_json_str(entry->action));
-    json_object_set_new(object, "object", cli_json_str(entry->object));
-    json_object_set_new(object, "detail", cli_json_str(entry->detail));
-
-    return object;
-}
-
-
-static void
-print_json(audit_t *audit, const entry_t *entries, size_t n)
-{
-    size_t   i;
-    json_t  *object;
-
-    for (i = 0; i < n; i++) {
-        if (!audit->follow) {
-            (void) fputs(audit->some ? ",\n  " : "[\n  ", stdout);
-        }
-
-        object = entry_json(&entries[i]);
-        (void) json_dumpf(object, stdout, 0);
-        json_decref(object);
-
-        if (audit->follow) {
-            (void) fputc('\n', stdout);
-        }
-
-        audit->some = 1;
-    }
-}
-
-
-static void
-print_row(const audit_t *audit, const char *const *cells)
-{
-    size_t  i;
-
-    for (i = 0; i < AUDIT_COLUMNS; i++) {
-        (void) fprintf(stdout, "%s%*s", cells[i],
-                       (int) (audit->widths[i] - cli_text_width(cells[i]) + 2),
-                       "");
-    }
-
-    (void) fprintf(stdout, "%s\n", cells[AUDIT_COLUMNS]);
-}
-
-
-/* columns only grow from page to page */
-static void
-print_table(audit_t *audit, const entry_t *entries, size_t n)
-{
-    size_t        i, k, w;
-    const char  **cells, **row;
-
-    static const char *const  head[] = {
-        "TIME", "WHO", "ACTION", "OBJECT", "DETAIL"
-    };
-
-    cells = cli_alloc((n + 1) * (AUDIT_COLUMNS + 1) * sizeof(char *));
-    memcpy(cells, head, sizeof(head));
-
-    for (i = 0; i < n; i++) {
-        row = cells + (i + 1) * (AUDIT_COLUMNS + 1);
-        row[0] = cli_time_local(entry_time(&entries[i]));
-        row[1] = cli_text_safe(entries[i].who);
-        row[2] = cli_text_safe(entries[i].action);
-        row[3] = cli_text_safe(entries[i].object);
-        row[4] = cli_text_safe(entries[i].detail);
-    }
-
-    for (i = 0; i < (n + 1) * (AUDIT_COLUMNS + 1); i++) {
-        k = i % (AUDIT_COLUMNS + 1);
-
-        if (cells[i][0] == '\0') {
-            cells[i] = "-";
-        }
-
-        w = cli_text_width(cells[i]);
-
-        if (k < AUDIT_COLUMNS && w > audit->widths[k]) {
-            audit->widths[k] = w;
-        }
-    }
-
-    for (i = audit->some ? 1 : 0; i <= n; i++) {
-        print_row(audit, cells + i * (AUDIT_COLUMNS + 1));
-    }
-
-    audit->some = 1;
-}
-
-
-/* a list of entries as Redis returned it */
-static int
-print_page(audit_t *audit, const redisReply *page)
-{
-    size_t    i, n;
-    entry_t  *entries;
-
-    entries = cli_alloc((page->elements + 1) * sizeof(entry_t));
-
-    for (i = 0, n = 0; i < page->elements; i++) {
-        if (!entry_read(page->element[i], &entries[n])) {
-            return cli_fail(CLI_FAILED, "Redis answered with something else "
-                            "than entries of a stream");
-        }
-
-        audit->last = entries[n].id;
-
-        if (wanted(audit, &entries[n])) {
-            n++;
-        }
-    }
-
-    if (n == 0) {
-        return CLI_OK;
-    }
-
-    if (audit->cli->json) {
-        print_json(audit, entries, n);
-
-    } else {
-        print_table(audit, entries, n);
-    }
-
-    return CLI_OK;
-}
-
-
-static int
-page_read(audit_t *audit, const char *name, position_t from, position_t to,
-    redisReply **page)
+page_read(cli_audit_t *audit, const char *name, cli_position_t from,
+    cli_position_t to, redisReply **page)
 {
     int             rc;
     cli_command_t  *command;
@@ -448,15 +149,15 @@ page_read(audit_t *audit, const char *name, position_t from, position_t to,
  * --follow.
  */
 static int
-find_start(audit_t *audit)
+find_start(cli_audit_t *audit)
 {
-    int          rc;
-    size_t       i, n, replies;
-    int64_t      left;
-    entry_t      entry;
-    position_t   cursor, first;
-    redisReply  *page;
-    const void  *mark;
+    int                 rc;
+    size_t              i, n, replies;
+    int64_t             left;
+    redisReply         *page;
+    const void         *mark;
+    cli_position_t      cursor, first;
+    cli_audit_entry_t   entry;
 
     replies = audit->cli->redis.n;
     left = audit->limit;
@@ -470,7 +171,7 @@ find_start(audit_t *audit)
         n = (rc == CLI_OK) ? page->elements : 0;
 
         for (i = 0; i < n && rc == CLI_OK; i++) {
-            if (!entry_read(page->element[i], &entry)) {
+            if (!cli_audit_entry(page->element[i], &entry)) {
                 rc = cli_fail(CLI_FAILED, "Redis answered XREVRANGE with "
                               "something else than entries of a stream");
                 break;
@@ -482,7 +183,7 @@ find_start(audit_t *audit)
 
             cursor = position_previous(entry.id);
 
-            if (wanted(audit, &entry)) {
+            if (cli_audit_wanted(audit, &entry)) {
                 first = entry.id;
                 left--;
             }
@@ -508,13 +209,13 @@ find_start(audit_t *audit)
 
 /* from start to end, page by page */
 static int
-print_range(audit_t *audit)
+print_range(cli_audit_t *audit)
 {
-    int          rc;
-    size_t       n, replies;
-    position_t   cursor;
-    redisReply  *page;
-    const void  *mark;
+    int              rc;
+    size_t           n, replies;
+    redisReply      *page;
+    const void      *mark;
+    cli_position_t   cursor;
 
     replies = audit->cli->redis.n;
     cursor = audit->start;
@@ -529,7 +230,7 @@ print_range(audit_t *audit)
         n = (rc == CLI_OK) ? page->elements : 0;
 
         if (n != 0) {
-            rc = print_page(audit, page);
+            rc = cli_audit_print(audit, page);
         }
 
         if (rc == CLI_OK) {
@@ -550,7 +251,7 @@ print_range(audit_t *audit)
  * Signals are let in here alone.
  */
 static int
-follow_wait(audit_t *audit, const sigset_t *signals, int *done)
+follow_wait(cli_audit_t *audit, const sigset_t *signals, int *done)
 {
     int              n;
     struct pollfd    fds[2];
@@ -581,7 +282,7 @@ follow_wait(audit_t *audit, const sigset_t *signals, int *done)
 
 
 static int
-follow_once(audit_t *audit, const sigset_t *signals, int *done)
+follow_once(cli_audit_t *audit, const sigset_t *signals, int *done)
 {
     int             rc;
     redisReply     *reply;
@@ -627,14 +328,14 @@ follow_once(audit_t *audit, const sigset_t *signals, int *done)
                         "than a stream");
     }
 
-    rc = print_page(audit, reply->element[0]->element[1]);
+    rc = cli_audit_print(audit, reply->element[0]->element[1]);
 
     return (rc == CLI_OK) ? cli_output_flush() : rc;
 }
 
 
 static int
-follow(audit_t *audit)
+follow(cli_audit_t *audit)
 {
     int                rc, done;
     size_t             replies;
@@ -669,7 +370,7 @@ follow(audit_t *audit)
 
 /* --since and --until */
 static int
-time_option(audit_t *audit, const char *name, int64_t *seconds)
+time_option(cli_audit_t *audit, const char *name, int64_t *seconds)
 {
     const char  *text;
 
@@ -691,7 +392,7 @@ time_option(audit_t *audit, const char *name, int64_t *seconds)
 
 
 static int
-limit_option(audit_t *audit, int range)
+limit_option(cli_audit_t *audit, int range)
 {
     const char     *text;
     cli_options_t  *options;
@@ -722,7 +423,7 @@ limit_option(audit_t *audit, int range)
 
 
 static int
-audit_options_read(audit_t *audit)
+audit_options_read(cli_audit_t *audit)
 {
     int             rc;
     int64_t         since, until;
@@ -770,8 +471,8 @@ audit_options_read(audit_t *audit)
 static int
 audit_run(cli_t *cli)
 {
-    int      rc;
-    audit_t  audit;
+    int          rc;
+    cli_audit_t  audit;
 
     memset(&audit, 0, sizeof(audit));
     audit.cli = cli;
@@ -799,7 +500,7 @@ audit_run(cli_t *cli)
     }
 
     if (!cli->json && !audit.some) {
-        print_table(&audit, NULL, 0);
+        (void) cli_audit_print(&audit, NULL);
     }
 
     if (!audit.follow) {

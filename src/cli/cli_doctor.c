@@ -62,7 +62,7 @@ const cli_noun_t  cli_doctor_noun = {
 };
 
 
-/* --- what it says ----------------------------------------------------------- */
+/* --- what it says ------------------------------------------------------- */
 
 static const struct {
     const char  *name;
@@ -146,7 +146,7 @@ say_end(cli_doctor_t *d)
 }
 
 
-/* --- talking to Redis -------------------------------------------------------- */
+/* --- talking to Redis --------------------------------------------------- */
 
 cli_command_t *
 cli_doctor_command(const char *word, ...)
@@ -324,7 +324,7 @@ cli_doctor_info_number(const cli_doctor_t *d, const char *field, int64_t *n)
 }
 
 
-/* --- the run ------------------------------------------------------------------ */
+/* --- the run ------------------------------------------------------------ */
 
 static int
 same_text(const char *a, const char *b)

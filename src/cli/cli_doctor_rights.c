@@ -32,7 +32,7 @@ missing_right(const cli_doctor_t *d, const redisReply *reply,
 }
 
 
-/* --- the gateway's user --------------------------------------------------------- */
+/* --- the gateway's user ------------------------------------------------- */
 
 typedef struct {
     const char           *right;        /* "client|setname" */
@@ -141,7 +141,7 @@ cli_doctor_gateway_rights(cli_doctor_t *d)
 }
 
 
-/* --- the operator's user --------------------------------------------------------- */
+/* --- the operator's user ------------------------------------------------ */
 
 /* words behind the name; names are under the prefix */
 typedef struct {
@@ -339,7 +339,7 @@ operator_rights_check(cli_doctor_t *d)
 }
 
 
-/* --- who may write ----------------------------------------------------------------- */
+/* --- who may write ------------------------------------------------------ */
 
 /* 1: this user could change records; 0: no, or it is not to be seen */
 static int
