@@ -143,6 +143,16 @@ page_read(cli_audit_t *audit, const char *name, cli_position_t from,
 }
 
 
+/* nothing of the page is kept; of Redis' replies the first n */
+static void
+page_end(cli_audit_t *audit, size_t n)
+{
+    (void) cli_pool_use(NULL);
+    cli_pool_empty(audit->pool);
+    cli_redis_forget(&audit->cli->redis, n);
+}
+
+
 /*
  * From the end: where the last entries begin, as many as are asked for. The
  * end becomes the newest that there is now: what comes meanwhile is for
@@ -155,7 +165,6 @@ find_start(cli_audit_t *audit)
     size_t              i, n, replies;
     int64_t             left;
     redisReply         *page;
-    const void         *mark;
     cli_position_t      cursor, first;
     cli_audit_entry_t   entry;
 
@@ -166,7 +175,7 @@ find_start(cli_audit_t *audit)
     audit->end = position_previous(audit->start);       /* nothing */
 
     do {
-        mark = cli_memory_mark();
+        (void) cli_pool_use(audit->pool);
         rc = page_read(audit, "XREVRANGE", cursor, audit->start, &page);
         n = (rc == CLI_OK) ? page->elements : 0;
 
@@ -193,8 +202,7 @@ find_start(cli_audit_t *audit)
             }
         }
 
-        cli_redis_forget(&audit->cli->redis, replies);
-        cli_memory_rewind(mark);
+        page_end(audit, replies);
 
     } while (rc == CLI_OK && left != 0 && audit->limit != 0
              && n == AUDIT_PAGE_N);
@@ -214,7 +222,6 @@ print_range(cli_audit_t *audit)
     int              rc;
     size_t           n, replies;
     redisReply      *page;
-    const void      *mark;
     cli_position_t   cursor;
 
     replies = audit->cli->redis.n;
@@ -225,7 +232,7 @@ print_range(cli_audit_t *audit)
     for (rc = CLI_OK; rc == CLI_OK && n == AUDIT_PAGE_N
                       && !position_before(audit->end, cursor); )
     {
-        mark = cli_memory_mark();
+        (void) cli_pool_use(audit->pool);
         rc = page_read(audit, "XRANGE", cursor, audit->end, &page);
         n = (rc == CLI_OK) ? page->elements : 0;
 
@@ -238,8 +245,7 @@ print_range(cli_audit_t *audit)
         }
 
         cursor = position_next(audit->last);
-        cli_redis_forget(&audit->cli->redis, replies);
-        cli_memory_rewind(mark);
+        page_end(audit, replies);
     }
 
     return rc;
@@ -340,7 +346,6 @@ follow(cli_audit_t *audit)
     int                rc, done;
     size_t             replies;
     sigset_t           blocked, before;
-    const void        *mark;
     struct sigaction   sa;
 
     memset(&sa, 0, sizeof(sa));
@@ -358,10 +363,9 @@ follow(cli_audit_t *audit)
     replies = audit->cli->redis.n;
 
     for (rc = CLI_OK, done = 0; rc == CLI_OK && !done; ) {
-        mark = cli_memory_mark();
+        (void) cli_pool_use(audit->pool);
         rc = follow_once(audit, &before, &done);
-        cli_redis_forget(&audit->cli->redis, replies);
-        cli_memory_rewind(mark);
+        page_end(audit, replies);
     }
 
     return rc;
@@ -487,6 +491,7 @@ audit_run(cli_t *cli)
         return rc;
     }
 
+    audit.pool = cli_pool_create();
     audit.key = cli_store_key(cli, "audit", (oa_str_t) oa_null);
 
     rc = find_start(&audit);

@@ -5,6 +5,7 @@
 #ifndef CLI_AUDIT_H
 #define CLI_AUDIT_H
 
+#include "cli_memory.h"
 #include "cli_store.h"
 
 
@@ -31,6 +32,7 @@ typedef struct {
 
 typedef struct {
     cli_t               *cli;
+    cli_pool_t          *pool;          /* of one page */
     oa_str_t             key;
     cli_position_t       start;         /* what is asked for, both included */
     cli_position_t       end;

@@ -3,6 +3,9 @@
  * cli_memory_release(). The command lives for moments, so nobody frees single
  * pieces, and no path can forget to wipe one that held a secret. No function
  * here returns NULL: without memory the run ends with exit code 1.
+ *
+ * Work that goes on for long takes its pieces from pools of its own and empties
+ * them in between; that wipes and gives back too.
  */
 
 #ifndef CLI_MEMORY_H
@@ -25,12 +28,13 @@ char *cli_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *cli_vformat(const char *fmt, va_list args)
     __attribute__((format(printf, 1, 0)));
 
-/*
- * For long work, page by page: all that was taken since the mark is wiped and
- * given back. Nothing that is to live longer may have been taken in between.
- */
-const void *cli_memory_mark(void);
-void cli_memory_rewind(const void *mark);
+typedef struct cli_pool_s  cli_pool_t;
+
+cli_pool_t *cli_pool_create(void);
+
+/* where pieces come from now on (NULL: that of the run); returns the former */
+cli_pool_t *cli_pool_use(cli_pool_t *pool);
+void cli_pool_empty(cli_pool_t *pool);
 
 void cli_memory_release(void);
 
