@@ -48,7 +48,7 @@ help:
 	@echo "make stress      the bound on stale answers, for long (STRESS_SECONDS=600)"
 	@echo "make bench       install what is needed, build, measure against plain proxying"
 	@echo "make static      an nginx with the module built in (NGINX_SRC must be a full tree)"
-	@echo "make install     install module, command and documentation (DESTDIR, PREFIX)"
+	@echo "make install     install module, command, man page, documentation (DESTDIR, PREFIX)"
 	@echo "make uninstall   remove what make install put there"
 	@echo "make clean       remove build/"
 	@echo
@@ -109,6 +109,18 @@ $(BUILD)/obj/cli/%.o: src/cli/%.c | $(BUILD)/.tools
 $(CLI): $(CORE_OBJ) $(CLI_OBJ)
 	@$(CC) $(OPT) -o $@ $^ -lhiredis -ljansson -lcrypto
 	@echo "built $@"
+
+# written by the command from its own tables; it must run on this machine
+PAGES := $(addprefix $(BUILD)/,opsauth.1 opsauth.bash _opsauth)
+
+$(BUILD)/opsauth.1: $(CLI)
+	@$(CLI) man > $@.new && mv $@.new $@
+
+$(BUILD)/opsauth.bash: $(CLI)
+	@$(CLI) completion bash > $@.new && mv $@.new $@
+
+$(BUILD)/_opsauth: $(CLI)
+	@$(CLI) completion zsh > $@.new && mv $@.new $@
 
 # t/unit/oa_*.c use the core alone; t/unit/ngx_*.c a file of src/shm or
 # src/redis with nginx's headers. All with AddressSanitizer and UBSan.
@@ -172,12 +184,19 @@ bench:
 
 DOCDIR := $(DESTDIR)$(PREFIX)/share/doc/opsauth
 
-install: all
+install: all $(PAGES)
 	install -d $(DESTDIR)$(MODULESDIR) $(DESTDIR)$(PREFIX)/bin \
+	    $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	    $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions \
 	    $(DESTDIR)$(PREFIX)/share/nginx/modules-available \
 	    $(DOCDIR)/docs $(DOCDIR)/conf-examples/demo
 	install -m 644 $(MODULE) $(DESTDIR)$(MODULESDIR)/
 	install -m 755 $(CLI) $(DESTDIR)$(PREFIX)/bin/opsauth
+	install -m 644 $(BUILD)/opsauth.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 $(BUILD)/opsauth.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/opsauth
+	install -m 644 $(BUILD)/_opsauth $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/
 	echo 'load_module modules/ngx_http_opsauth_module.so;' \
 	    > $(DESTDIR)$(PREFIX)/share/nginx/modules-available/mod-http-opsauth.conf
 	install -m 644 README.md LICENSE CHANGELOG.md $(DOCDIR)/
@@ -188,6 +207,9 @@ install: all
 uninstall:
 	rm -f $(DESTDIR)$(MODULESDIR)/ngx_http_opsauth_module.so \
 	    $(DESTDIR)$(PREFIX)/bin/opsauth \
+	    $(DESTDIR)$(PREFIX)/share/man/man1/opsauth.1 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/opsauth \
+	    $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_opsauth \
 	    $(DESTDIR)$(PREFIX)/share/nginx/modules-available/mod-http-opsauth.conf
 	rm -rf $(DOCDIR)
 

@@ -71,6 +71,9 @@ subtest 'install and uninstall' => sub {
     my %file = map { $_ => 1 } files("$dir/root");
     ok($file{$_}, $_) for qw(
         /usr/bin/opsauth
+        /usr/share/man/man1/opsauth.1
+        /usr/share/bash-completion/completions/opsauth
+        /usr/share/zsh/vendor-completions/_opsauth
         /usr/lib/nginx/modules/ngx_http_opsauth_module.so
         /usr/share/nginx/modules-available/mod-http-opsauth.conf
         /usr/share/doc/opsauth/README.md

@@ -44,6 +44,10 @@ is((opsauth(qw(account create crm), @STORE))[0], 0, 'an account to work with');
 
 subtest 'usage' => sub {
     refused(['acount'], 2, qr/unknown command "acount"; did you mean "account"\?/);
+    refused(['audti'], 2, qr/unknown command "audti"; did you mean "audit"\?/);
+    refused(['docter'], 2, qr/did you mean "doctor"\?/);
+    refused([qw(audit --sinc 7d)], 2, qr/"--sinc"; did you mean "--since"\?.*opsauth audit --help/);
+    refused([qw(completion)], 2, qr/bash\|zsh is missing/);
     refused(['account', 'craete'], 2, qr/unknown verb "craete"; did you mean "create"\?.*account --help/);
     refused(['key', 'xyzzy'], 2, qr/unknown verb "xyzzy"; see "opsauth key --help"/);
     refused([qw(key create --acount crm)], 2, qr/"--acount"; did you mean "--account"\?/);
@@ -161,6 +165,67 @@ subtest 'Redis away, slow or unwilling' => sub {
     refused([qw(account list --redis), $fake->url], 1, qr/[Pp]rotocol error/, 'no RESP');
     $fake->script('*' => 'close');
     refused([qw(account list --redis), $fake->url], 1, qr/closed the connection|reset/, 'closed');
+};
+
+# What Redis did before it went is not known, and said so; and what was begun
+# ends with 1 wherever it breaks off.
+subtest 'Redis goes in the middle' => sub {
+    my $fake = $t->fake_redis(name => 'BREAKS');
+    my @store = ('--redis', $fake->url, '--pepper-file', $pepper, qw(--key-prefix live=op365_sk_live_ --timeout 1s));
+    my %parts = (
+        'account create new'  => [qw(WATCH MULTI HSET XADD EXEC)],
+        'account disable crm' => [qw(WATCH HGETALL MULTI HSET EXEC)],
+        'key create --account crm --name n --scope s' => [qw(HGETALL MULTI SET SADD EXEC)],
+        'key revoke key_1'    => [qw(GET HGETALL WATCH MULTI HSET EXEC)],
+        'account list'        => [qw(SCAN HGETALL)],
+        'key list'            => [qw(SCAN GET HGETALL)],
+        'audit'               => [qw(XREVRANGE XRANGE)],
+    );
+    my $list = "*2\r\n\$1\r\n0\r\n*2\r\n\$19\r\nopsauth:account:crm\r\n\$16\r\nopsauth:id:key_1\r\n";
+    my $fresh = sub {
+        $fake->behave->cmd('FLUSHALL');
+        $fake->cmd(qw(HSET opsauth:account:crm enabled 1));
+        $fake->cmd(qw(SET opsauth:id:key_1), 'a' x 64);
+        $fake->cmd('HSET', 'opsauth:credential:' . 'a' x 64, qw(v 1 id key_1 kind api_key account crm state active));
+        $fake->script(WATCH => '+OK', MULTI => '+OK', SCAN => { raw => $list }, XADD => '+QUEUED', HSETNX => '+QUEUED',
+            XREVRANGE => { raw => "*1\r\n*2\r\n\$3\r\n1-1\r\n*0\r\n" });
+    };
+    for my $words (sort keys %parts) {
+        my @commands = @{$parts{$words}};
+        for my $command (@commands) {
+            for my $how ('close', 'rst', $command eq $commands[-1] ? 'silence' : ()) {
+                $fresh->();
+                $fake->script($command => $how);
+                refused([split(/ /, $words), @store], 1,
+                    qr/failed at .*(?:closed|reset|in time)/, "$words: $how at $command");
+                like($err, qr/whether the change was made is not known; look before/, '  and what is not known')
+                    if $command eq 'EXEC';
+            }
+        }
+    }
+    $fake->stop;
+};
+
+subtest 'no secret on the command line' => sub {
+    my ($help) = (opsauth('man'))[1] =~ s/\\-/-/gr =~ s/\\f[BIR]//gr;
+    my @takes = $help =~ /^(?:-\w, )?(--[\w-]+ \S+)$/mg;
+    cmp_ok(scalar @takes, '>', 20, 'options with values');
+    is_deeply([grep { /^--\S*(?:password|secret|pepper|token)/ && !/ FILE$/ } @takes], [], 'secrets are in files');
+};
+
+subtest 'columns' => sub {
+    my @names = ('a b', "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", "e\xcc\x81te\xcc\x81", "\xf0\x9f\x94\x91",
+        "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d", '');
+    my @width = (3, 6, 3, 2, 4, 1);
+    my @store = ('--redis', $redis->url, '--prefix', 'columns:');
+    is((opsauth('account', 'create', "a$_", '--name', $names[$_], @store))[0], 0, "name $_") for 0 .. $#names;
+    my (undef, @lines) = split /\n/, (opsauth(qw(account list), @store))[1];
+    my $widest = 6;
+    for my $i (0 .. $#names) {
+        my $shown = $names[$i] eq '' ? '-' : $names[$i];
+        my $pad = ' ' x ($widest - $width[$i] + 2);
+        like($lines[$i], qr/^a$i  \Q$shown$pad\Eyes /, "name $i takes $width[$i]");
+    }
 };
 
 subtest 'users and passwords' => sub {

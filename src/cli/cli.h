@@ -57,6 +57,7 @@ struct cli_noun_s {
 
 
 struct cli_s {
+    const cli_noun_t *const  *nouns;    /* all there are; ends with NULL */
     const cli_noun_t    *noun;
     const cli_verb_t    *verb;
     cli_options_t        options;
@@ -75,6 +76,12 @@ int cli_fail(int code, const char *fmt, ...)
 
 /* the same for what is no failure */
 void cli_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * From here on what would be said on stderr is kept in *said instead, the last
+ * of it without "opsauth: "; NULL ends that. For who reports failures itself.
+ */
+void cli_capture(const char **said);
 
 /* usage of the command, a noun or a verb, by what cli knows of them */
 void cli_help_short(const cli_t *cli, const cli_noun_t *const *nouns);

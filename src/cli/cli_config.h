@@ -24,6 +24,9 @@ typedef struct {
     cli_setting_t       prefix;
     oa_key_prefix_t     key_prefixes[OA_KEY_PREFIXES_MAX];
     size_t              n;
+    cli_setting_t       block_user;     /* as the block has it, whatever */
+    cli_setting_t       block_password_file;    /* options say besides */
+    unsigned            block:1;        /* there is one */
     unsigned            read:1;
 } cli_config_t;
 

@@ -215,10 +215,13 @@ export_kind(export_t *ex, int account, const char *kind)
     int          rc;
     char         cursor[32] = "0";
     size_t       skip;
+    oa_str_t     prefix;
     cli_pool_t  *former;
     const char  *pattern;
 
-    pattern = cli_store_pattern(ex->cli, kind, &skip);
+    prefix = cli_store_key(ex->cli, kind, (oa_str_t) oa_null);
+    pattern = cli_store_pattern(prefix);
+    skip = prefix.len;
 
     do {
         former = cli_pool_use(ex->pool);

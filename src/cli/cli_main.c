@@ -26,15 +26,38 @@ static const cli_noun_t *const  nouns[] = {
     &cli_pepper_noun,
     &cli_import_noun,
     &cli_export_noun,
+    &cli_audit_noun,
+    &cli_doctor_noun,
+    &cli_completion_noun,
+    &cli_man_noun,
     NULL
 };
+
+
+static const char  **captured;
 
 
 /* one write, so that the lines of two commands never mix */
 static void
 say(const char *fmt, va_list args)
 {
-    fputs(cli_format("opsauth: %s\n", cli_vformat(fmt, args)), stderr);
+    const char  *text;
+
+    text = cli_vformat(fmt, args);
+
+    if (captured != NULL) {
+        *captured = text;
+        return;
+    }
+
+    fputs(cli_format("opsauth: %s\n", text), stderr);
+}
+
+
+void
+cli_capture(const char **said)
+{
+    captured = said;
 }
 
 
@@ -132,6 +155,7 @@ main(int argc, char **argv)
     cli_t  cli;
 
     memset(&cli, 0, sizeof(cli));
+    cli.nouns = nouns;
 
     /* a pipe that nobody reads is an error like others, to be told */
     (void) signal(SIGPIPE, SIG_IGN);

@@ -15,6 +15,10 @@ extern const cli_noun_t  cli_token_noun;
 extern const cli_noun_t  cli_pepper_noun;
 extern const cli_noun_t  cli_import_noun;
 extern const cli_noun_t  cli_export_noun;
+extern const cli_noun_t  cli_audit_noun;
+extern const cli_noun_t  cli_doctor_noun;
+extern const cli_noun_t  cli_completion_noun;
+extern const cli_noun_t  cli_man_noun;
 
 
 #endif /* CLI_NOUNS_H */

@@ -10,6 +10,7 @@
 #include "oa_url.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -156,11 +157,22 @@ cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
 static void
 redis_keep(cli_redis_t *redis, redisReply *reply)
 {
+    redisReply  **replies;
+
+    /* not of the run's memory: it must outlive cli_memory_rewind() */
+
     if (redis->n == redis->room) {
+        replies = realloc(redis->replies,
+                          (redis->room * 2 + 64) * sizeof(redisReply *));
+
+        if (replies == NULL) {
+            freeReplyObject(reply);
+            (void) cli_alloc(SIZE_MAX);         /* ends the run */
+            return;
+        }
+
+        redis->replies = replies;
         redis->room = redis->room * 2 + 64;
-        redis->replies = cli_grow(redis->replies,
-                                  redis->n * sizeof(redisReply *),
-                                  redis->room * sizeof(redisReply *));
     }
 
     redis->replies[redis->n++] = reply;
@@ -281,6 +293,48 @@ cli_redis_call(cli_redis_t *redis, const cli_command_t *command,
 }
 
 
+int
+cli_redis_send(cli_redis_t *redis, const cli_command_t *command)
+{
+    int  done;
+
+    if (redisAppendCommandArgv(redis->context, (int) command->n,
+                               command->words, command->lens) != REDIS_OK)
+    {
+        return redis_lost(redis, command->words[0]);
+    }
+
+    errno = 0;
+
+    for (done = 0; !done; ) {
+        if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
+            return redis_lost(redis, command->words[0]);
+        }
+    }
+
+    return CLI_OK;
+}
+
+
+int
+cli_redis_receive(cli_redis_t *redis, const cli_command_t *command,
+    redisReply **reply)
+{
+    void  *r;
+
+    errno = 0;
+
+    if (redisGetReply(redis->context, &r) != REDIS_OK) {
+        return redis_lost(redis, command->words[0]);
+    }
+
+    redis_keep(redis, r);
+    *reply = r;
+
+    return CLI_OK;
+}
+
+
 static int
 redis_login(cli_redis_t *redis)
 {
@@ -396,13 +450,19 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
 
 
 void
+cli_redis_forget(cli_redis_t *redis, size_t n)
+{
+    while (redis->n > n) {
+        freeReplyObject(redis->replies[--redis->n]);
+    }
+}
+
+
+void
 cli_redis_close(cli_redis_t *redis)
 {
-    size_t  i;
-
-    for (i = 0; i < redis->n; i++) {
-        freeReplyObject(redis->replies[i]);
-    }
+    cli_redis_forget(redis, 0);
+    free(redis->replies);
 
     if (redis->context != NULL) {
         redisFree(redis->context);

@@ -50,6 +50,14 @@ int cli_redis_call(cli_redis_t *redis, const cli_command_t *command,
     redisReply **reply);
 
 /*
+ * The two halves of it, for who waits otherwise in between; an error reply is
+ * left to the caller.
+ */
+int cli_redis_send(cli_redis_t *redis, const cli_command_t *command);
+int cli_redis_receive(cli_redis_t *redis, const cli_command_t *command,
+    redisReply **reply);
+
+/*
  * The answers to n commands, CLI_REDIS_BATCH in flight; an error reply is left
  * to the caller, who may give it to cli_redis_refused().
  */
@@ -68,6 +76,9 @@ int cli_redis_next(cli_redis_t *redis, redisReply **reply);
 /* says what an error reply means; CLI_FAILED */
 int cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
     const redisReply *reply);
+
+/* for long work: gives back all replies but the first n, n = redis->n once */
+void cli_redis_forget(cli_redis_t *redis, size_t n);
 
 /* a string reply as a view; data NULL for nil and all else */
 oa_str_t cli_reply_str(const redisReply *reply);

@@ -21,28 +21,40 @@
 
 
 int
-cli_store_open(cli_t *cli)
+cli_store_timeout(cli_t *cli, int64_t *timeout)
 {
-    int          rc;
-    int64_t      timeout;
     const char  *text;
 
-    if (cli->redis.context != NULL) {
-        return CLI_OK;
-    }
-
-    timeout = CLI_REDIS_TIMEOUT;
+    *timeout = CLI_REDIS_TIMEOUT;
     text = cli_option(&cli->options, "timeout");
 
     if (text != NULL
-        && (oa_text_duration(cli_str(text), &timeout) != OA_OK
-            || timeout < 1 || timeout > 3600))
+        && (oa_text_duration(cli_str(text), timeout) != OA_OK
+            || *timeout < 1 || *timeout > 3600))
     {
         return cli_fail(CLI_USAGE, "--timeout %s: expected 1s to 1h",
                         cli_quotez(text));
     }
 
-    rc = cli_config_read(cli);
+    return CLI_OK;
+}
+
+
+int
+cli_store_open(cli_t *cli)
+{
+    int      rc;
+    int64_t  timeout;
+
+    if (cli->redis.context != NULL) {
+        return CLI_OK;
+    }
+
+    rc = cli_store_timeout(cli, &timeout);
+
+    if (rc == CLI_OK) {
+        rc = cli_config_read(cli);
+    }
 
     if (rc != CLI_OK) {
         return rc;
@@ -312,14 +324,11 @@ scan(cli_t *cli, const char *name, oa_str_t key, const char *pattern,
 
 
 char *
-cli_store_pattern(cli_t *cli, const char *kind, size_t *skip)
+cli_store_pattern(oa_str_t key)
 {
-    char      *pattern, *p;
-    size_t     i;
-    oa_str_t   key;
+    char    *pattern, *p;
+    size_t   i;
 
-    key = cli_store_key(cli, kind, (oa_str_t) oa_null);
-    *skip = key.len;
     p = pattern = cli_alloc(key.len * 2 + 2);
 
     for (i = 0; i < key.len; i++) {
@@ -339,12 +348,11 @@ cli_store_pattern(cli_t *cli, const char *kind, size_t *skip)
 int
 cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n)
 {
-    size_t       skip;
-    const char  *pattern;
+    oa_str_t  key, none = oa_null;
 
-    pattern = cli_store_pattern(cli, kind, &skip);
+    key = cli_store_key(cli, kind, none);
 
-    return scan(cli, "SCAN", (oa_str_t) oa_null, pattern, skip, ids, n);
+    return scan(cli, "SCAN", none, cli_store_pattern(key), key.len, ids, n);
 }
 
 

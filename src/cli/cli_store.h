@@ -32,6 +32,9 @@ typedef struct {
 } cli_change_t;
 
 
+/* --timeout, in seconds */
+int cli_store_timeout(cli_t *cli, int64_t *timeout);
+
 /* configuration and connection; does nothing the second time */
 int cli_store_open(cli_t *cli);
 
@@ -52,11 +55,11 @@ int cli_store_read_many(cli_t *cli, const oa_str_t *keys, size_t n,
 int cli_store_strings(cli_t *cli, const oa_str_t *keys, size_t n,
     oa_str_t *values);
 
+/* a pattern for all names that begin like this */
+char *cli_store_pattern(oa_str_t key);
+
 /* all ids under <prefix><kind>, sorted, each of them once */
 int cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n);
-
-/* what SCAN finds them by; the ids stand behind the first *skip bytes */
-char *cli_store_pattern(cli_t *cli, const char *kind, size_t *skip);
 
 /* the same for the members of a set */
 int cli_store_members(cli_t *cli, oa_str_t key, oa_str_t **ids, size_t *n);

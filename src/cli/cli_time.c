@@ -122,6 +122,30 @@ cli_time_expires(const char *text, int64_t now, int64_t *expires)
 }
 
 
+oa_rc_t
+cli_time_past(const char *text, int64_t now, int64_t *seconds)
+{
+    int64_t  n;
+
+    if (oa_text_duration(cli_str(text), &n) == OA_OK) {
+        if (n > now) {
+            return OA_INVALID;
+        }
+
+        *seconds = now - n;
+        return OA_OK;
+    }
+
+    if (!calendar_parse(text, seconds)
+        || *seconds < 0 || *seconds > CLI_TIME_MAX)
+    {
+        return OA_INVALID;
+    }
+
+    return OA_OK;
+}
+
+
 static char *
 time_format(int64_t seconds, int utc, const char *format)
 {

@@ -21,6 +21,12 @@
  */
 oa_rc_t cli_time_expires(const char *text, int64_t now, int64_t *expires);
 
+/*
+ * A time that may have passed: "7d" ago, or as above. OA_INVALID: none of
+ * them.
+ */
+oa_rc_t cli_time_past(const char *text, int64_t now, int64_t *seconds);
+
 char *cli_time_local(int64_t seconds);          /* 2027-01-31 18:30:00 */
 char *cli_time_utc(int64_t seconds);            /* 2027-01-31T17:30:00Z */
 

@@ -25,6 +25,7 @@
 #                cut => n         only the first n bytes, then close (or `then`)
 #                then => 'close', 'rst' or 'silence'
 #                hold => 1        until ->release
+#                ignore => 1      the command changes nothing
 
 package OpsAuth::FakeRedis;
 

@@ -135,7 +135,8 @@ sub _read {
             // ($self->{handler} && $self->{handler}->($client->{number}, @$words))
             // 'default';
         # the default reply is always worked out, for what it changes
-        $self->_act($client, $action, $self->_execute($client, @$words));
+        my $ignored = ref $action eq 'HASH' && $action->{ignore};
+        $self->_act($client, $action, $ignored ? '' : $self->_execute($client, @$words));
     }
 }
 
