@@ -170,7 +170,7 @@ subtest 'too early, and not sticky' => sub {
     for my $round (1, 2) {
         my $r = ask('/early', key => $key);
         is($r->status, 200, 'empty in the rewrite phase');
-        like(($r->echoed('X-All'))[0] // '', qr/^allow\|ok\|$id{$key}\|api_key\|acme\|org_42\|/, 'there for the backend');
+        like(($r->echoed('X-All'))[0] // '', qr/^allow\|ok\|$id{$key}\|api_key\|active\|acme\|org_42\|/, 'there for the backend');
         like($r->{line}, qr/^allow\|ok\|$id{$key}\|/, 'and in the log');
     }
     like(ask('/early')->{line}, qr/^deny\|missing\|/, 'a denial');
@@ -187,9 +187,9 @@ subtest 'map, limit_req' => sub {
 };
 
 subtest 'where opsauth is off or not set' => sub {
-    my $nothing = join '|', ('') x 11;
+    my $nothing = join '|', ('') x 12;
     is($t->get('/off', key => issue())->header('X-All'), $nothing, 'off');
-    is(ask('/off', key => issue())->{line}, join('|', ('-') x 11), 'in the log');
+    is(ask('/off', key => issue())->{line}, join('|', ('-') x 12), 'in the log');
     is($time, '-', 'nor a time');
     is($t->get('/', port => 8081, key => issue())->header('X-All'), $nothing, 'not set');
 };

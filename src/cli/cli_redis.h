@@ -34,11 +34,16 @@ typedef struct {
     redisReply         **replies;
     size_t               n;
     size_t               room;
+    int64_t              timeout;       /* seconds */
 } cli_redis_t;
 
 
 int cli_redis_open(cli_redis_t *redis, const cli_config_t *config,
     int64_t timeout);
+
+/* from here on an answer may take so long */
+int cli_redis_patience(cli_redis_t *redis, int64_t seconds);
+
 void cli_redis_close(cli_redis_t *redis);
 
 cli_command_t *cli_command(const char *name, oa_str_t key);
