@@ -40,10 +40,10 @@ const cli_option_t  cli_key_rotate_options[] = {
 
 const char  cli_key_rotate_text[] =
     "The new key has account, name, environment, scopes and addresses of the "
-    "old one. It\ngoes alone to stdout, as with \"key create\". The old key is "
-    "deprecated: it works\nuntil the grace is over, and each answer to it says "
-    "so (Deprecation, Sunset). To end\nit before, revoke it. With --json the "
-    "object has the new key as \"key\".\n"
+    "old one.\nIt goes alone to stdout, as with \"key create\". The old key is "
+    "deprecated: it\nworks until the grace is over, and each answer to it says "
+    "so (Deprecation,\nSunset). To end it before, revoke it. With --json the "
+    "object has the new key as\n\"key\".\n"
     "\n"
     "  opsauth key rotate key_5Uq0YbJm2wNfRkZx --grace 7d > key.txt\n"
     "  opsauth key rotate key_5Uq0YbJm2wNfRkZx --now --expires 90d\n";

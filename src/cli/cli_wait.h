@@ -19,10 +19,10 @@
 
 /* for the help of verbs that have it */
 #define CLI_WAIT_TEXT                                                         \
-    "With --wait the command returns when this is in force on every gateway: " \
-    "after Redis'\nreplicas have it and one lease has passed. Exit code 1 "   \
-    "means that it is written but\nnot known to be in force. A gateway that " \
-    "can't reach Redis at that time goes on\nwith what it knows for the time " \
+    "With --wait the command returns when this is in force on every "         \
+    "gateway: Redis'\nreplicas have it, and one lease has passed. Exit code "  \
+    "1 means that it is written\nbut not known to be in force. A gateway that "\
+    "can't reach Redis at that time goes\non with what it knows for the time " \
     "that its opsauth_store gives as \"stale\".\n"
 
 
