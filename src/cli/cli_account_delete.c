@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 
-#define BATCH   100                     /* credentials in one change */
+#define BATCH   100                     /* credentials at once */
 #define ROUNDS  20
 
 
@@ -87,25 +87,42 @@ account_there(cli_t *cli, delete_t *d)
 }
 
 
-/* what the set names, is of this account, and not revoked */
-static int
-live_read(cli_t *cli, delete_t *d)
+/* of n records, those that are of this account, and not revoked */
+static void
+live_add(delete_t *d, const cli_record_t *records, size_t n)
 {
-    int            rc;
-    size_t         i, k, n;
-    oa_str_t      *ids, *keys, *digests, owner;
-    cli_record_t  *records;
+    size_t    i;
+    oa_str_t  owner;
 
-    d->n = d->next = 0;
-    rc = cli_store_members(cli, d->set, &ids, &n);
+    for (i = 0; i < n; i++) {
+        if (records[i].reply == NULL || !is_live(&records[i])) {
+            continue;
+        }
 
-    if (rc != CLI_OK) {
-        return rc;
+        owner = cli_record_get(&records[i], "account");
+
+        if (owner.len == d->id.len
+            && memcmp(owner.data, d->id.data, owner.len) == 0)
+        {
+            d->live[d->n++] = records[i].key;
+
+        } else if (!d->told) {
+            cli_note("%s is listed here but belongs to account %s; it stays",
+                     cli_quote(cli_record_get(&records[i], "id")),
+                     cli_quote(owner));
+        }
     }
+}
 
-    keys = cli_alloc((n + 1) * sizeof(oa_str_t));
-    digests = cli_alloc((n + 1) * sizeof(oa_str_t));
-    records = cli_alloc((n + 1) * sizeof(cli_record_t));
+
+/* n ids of the set, BATCH at most */
+static int
+ids_read(cli_t *cli, delete_t *d, const oa_str_t *ids, size_t n)
+{
+    int           rc;
+    size_t        i, k;
+    oa_str_t      keys[BATCH], digests[BATCH];
+    cli_record_t  records[BATCH];
 
     for (i = 0; i < n; i++) {
         keys[i] = cli_store_key(cli, "id:", ids[i]);
@@ -117,6 +134,8 @@ live_read(cli_t *cli, delete_t *d)
         return rc;
     }
 
+    /* tokens that Redis has forgotten are still in the set */
+
     for (i = 0, k = 0; i < n; i++) {
         if (digests[i].data != NULL) {
             keys[k++] = cli_store_key(cli, "credential:", digests[i]);
@@ -125,34 +144,39 @@ live_read(cli_t *cli, delete_t *d)
 
     rc = cli_store_read_many(cli, keys, k, records);
 
+    if (rc == CLI_OK) {
+        live_add(d, records, k);
+    }
+
+    return rc;
+}
+
+
+static int
+live_read(cli_t *cli, delete_t *d)
+{
+    int        rc;
+    size_t     i, n, mark;
+    oa_str_t  *ids;
+
+    d->n = d->next = 0;
+    rc = cli_store_members(cli, d->set, &ids, &n);
+
     if (rc != CLI_OK) {
         return rc;
     }
 
-    d->live = keys;
+    d->live = cli_alloc((n + 1) * sizeof(oa_str_t));
+    mark = cli->redis.n;
 
-    for (i = 0; i < k; i++) {
-        if (records[i].reply == NULL || !is_live(&records[i])) {
-            continue;
-        }
-
-        owner = cli_record_get(&records[i], "account");
-
-        if (owner.len == d->id.len
-            && memcmp(owner.data, d->id.data, owner.len) == 0)
-        {
-            d->live[d->n++] = keys[i];
-
-        } else if (!d->told) {
-            cli_note("%s is listed here but belongs to account %s; it stays",
-                     cli_quote(cli_record_get(&records[i], "id")),
-                     cli_quote(owner));
-        }
+    for (i = 0; i < n && rc == CLI_OK; i += BATCH) {
+        rc = ids_read(cli, d, ids + i, (n - i < BATCH) ? n - i : BATCH);
+        cli_redis_forget(&cli->redis, mark);
     }
 
     d->told = 1;
 
-    return CLI_OK;
+    return rc;
 }
 
 
@@ -258,10 +282,14 @@ batch_attempt(cli_t *cli, void *data)
 static int
 revoke_all(cli_t *cli, delete_t *d)
 {
-    int  rc;
+    int     rc;
+    size_t  mark;
+
+    mark = cli->redis.n;
 
     for (rc = CLI_OK; d->next < d->n && rc == CLI_OK; d->next += BATCH) {
         rc = cli_store_retry(cli, batch_attempt, d);
+        cli_redis_forget(&cli->redis, mark);
     }
 
     return rc;

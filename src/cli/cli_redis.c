@@ -363,13 +363,18 @@ cli_redis_patience(cli_redis_t *redis, int64_t seconds)
 
 
 void
+cli_redis_forget(cli_redis_t *redis, size_t n)
+{
+    while (redis->n > n) {
+        freeReplyObject(redis->replies[--redis->n]);
+    }
+}
+
+
+void
 cli_redis_close(cli_redis_t *redis)
 {
-    size_t  i;
-
-    for (i = 0; i < redis->n; i++) {
-        freeReplyObject(redis->replies[i]);
-    }
+    cli_redis_forget(redis, 0);
 
     if (redis->context != NULL) {
         redisFree(redis->context);

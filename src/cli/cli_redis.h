@@ -41,6 +41,12 @@ typedef struct {
 int cli_redis_open(cli_redis_t *redis, const cli_config_t *config,
     int64_t timeout);
 
+/*
+ * Gives back the replies behind the first n (redis->n of before), where there
+ * are many. Nobody may use a view into them any more.
+ */
+void cli_redis_forget(cli_redis_t *redis, size_t n);
+
 /* from here on an answer may take so long */
 int cli_redis_patience(cli_redis_t *redis, int64_t seconds);
 
