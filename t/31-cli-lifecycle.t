@@ -498,6 +498,29 @@ subtest 'account delete while keys are made' => sub {
     }
 };
 
+# the account is there when it is looked for, and gone when the key is written
+subtest 'a key for an account that is just gone' => sub {
+    opsauth(qw(account create brief));
+    my $child = sub {
+        my ($code) = @_;
+        my $pid = fork // die "fork: $!";
+        if (!$pid) { $code->(); POSIX::_exit(0) }
+        return $pid;
+    };
+    $redis->cmd(qw(CLIENT PAUSE 30000 WRITE));
+    my $client = $redis->client(timeout => 30);
+    my $first = $child->(sub { $client->cmd(qw(DEL opsauth:account:brief opsauth:credentials:brief)) });
+    my $waiting = sub { my ($n) = @_; OpsAuth::Process->poll(10, sub { $redis->info('blocked_clients') >= $n }) };
+    $waiting->(1) or fail('the deletion waits');
+    my $second = background(qw(key create --account brief --name n --scope read:a));
+    $waiting->(2) or fail('so does the new key');
+    $redis->cmd(qw(CLIENT UNPAUSE));
+    waitpid $first, 0;
+    waitpid $second, 0;
+    is($? >> 8, 3, 'not found');
+    is_deeply(states('brief'), {}, 'and no key was made');
+};
+
 subtest 'account delete: Redis says no' => sub {
     my $password = $t->write_file('weak.password', "weak-secret\n", 0600);
     $t->secret('weak-secret');
