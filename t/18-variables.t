@@ -12,7 +12,7 @@ use Time::HiRes qw(sleep time);
 use OpsAuth::Process;
 use OpsAuth::Test;
 
-my @NAMES = qw(verdict reason credential_id credential_kind account tenant affiliate roles scopes environment cache);
+my @NAMES = qw(verdict reason credential_id credential_kind credential_state account tenant affiliate roles scopes environment cache);
 
 my $t = OpsAuth::Test->new;
 my $fake = $t->fake_redis;
@@ -109,9 +109,10 @@ sub issue { my $key = $store->issue(scopes => 'read:a read:b', @_); $id{$key} = 
 
 subtest 'all of them at all verdicts' => sub {
     my $key = issue();
-    my $who = sub { my ($k, %o) = @_; return join '|', $id{$k}, $o{kind} // 'api_key', $o{account} // 'acme', $o{identity} // '-|-|-|-', $o{environment} // 'live' };
+    my $who = sub { my ($k, %o) = @_; return join '|', $id{$k}, $o{kind} // 'api_key', $o{state} // 'active', $o{account} // 'acme', $o{identity} // '-|-|-|-', $o{environment} // 'live' };
     my $identity = 'org_42|aff_7|r1 r2|read:a read:b';
-    my $nobody = join '|', ('-') x 8;
+    my $nobody = join '|', ('-') x 9;
+    my $due = issue(state => 'deprecated');
     my ($test, $token, $bare) = (issue(key_prefix => 'op365_sk_test_'), issue(kind => 'access_token'), issue(account => 'bare', scopes => ''));
     my ($revoked, $expired, $disabled, $ip, $invalid) = (issue(state => 'revoked'), issue(expires => 1), issue(account => 'off'), issue(ips => '192.0.2.1'), issue(account => 'ghost'));
     my $unknown = $store->key;
@@ -121,13 +122,14 @@ subtest 'all of them at all verdicts' => sub {
         ['/all', 200, "allow|ok|" . $who->($test, identity => $identity, environment => 'test') . '|miss', key => $test],
         ['/all', 200, "allow|ok|" . $who->($token, identity => $identity, kind => 'access_token') . '|miss', key => $token],
         ['/all', 200, "allow|ok|" . $who->($bare, identity => '-|-|-|-', account => 'bare') . '|miss', key => $bare],
+        ['/all', 200, "allow|ok|" . $who->($due, identity => $identity, state => 'deprecated') . '|miss', key => $due],
         ['/all', 401, "deny|missing|$nobody|bypass"],
         ['/all', 400, "deny|malformed|$nobody|bypass", key => 'a"b'],
         ['/all', 401, "deny|checksum|$nobody|bypass", key => $store->key(undef, checksum => 'wrong')],
         ['/all', 401, "deny|unknown|$nobody|miss", key => $unknown],
         ['/all', 401, "deny|unknown|$nobody|hit", key => $unknown],
-        ['/all', 401, 'deny|revoked|' . $who->($revoked) . '|miss', key => $revoked],
-        ['/all', 401, 'deny|revoked|' . $who->($revoked) . '|hit', key => $revoked],
+        ['/all', 401, 'deny|revoked|' . $who->($revoked, state => 'revoked') . '|miss', key => $revoked],
+        ['/all', 401, 'deny|revoked|' . $who->($revoked, state => 'revoked') . '|hit', key => $revoked],
         ['/all', 401, 'deny|expired|' . $who->($expired) . '|miss', key => $expired],
         ['/all', 401, 'deny|disabled|' . $who->($disabled, account => 'off') . '|miss', key => $disabled],
         ['/all', 403, 'deny|ip|' . $who->($ip) . '|miss', key => $ip],
@@ -168,7 +170,7 @@ subtest 'too early, and not sticky' => sub {
     for my $round (1, 2) {
         my $r = ask('/early', key => $key);
         is($r->status, 200, 'empty in the rewrite phase');
-        like(($r->echoed('X-All'))[0] // '', qr/^allow\|ok\|$id{$key}\|api_key\|acme\|org_42\|/, 'there for the backend');
+        like(($r->echoed('X-All'))[0] // '', qr/^allow\|ok\|$id{$key}\|api_key\|active\|acme\|org_42\|/, 'there for the backend');
         like($r->{line}, qr/^allow\|ok\|$id{$key}\|/, 'and in the log');
     }
     like(ask('/early')->{line}, qr/^deny\|missing\|/, 'a denial');
@@ -185,9 +187,9 @@ subtest 'map, limit_req' => sub {
 };
 
 subtest 'where opsauth is off or not set' => sub {
-    my $nothing = join '|', ('') x 11;
+    my $nothing = join '|', ('') x 12;
     is($t->get('/off', key => issue())->header('X-All'), $nothing, 'off');
-    is(ask('/off', key => issue())->{line}, join('|', ('-') x 11), 'in the log');
+    is(ask('/off', key => issue())->{line}, join('|', ('-') x 12), 'in the log');
     is($time, '-', 'nor a time');
     is($t->get('/', port => 8081, key => issue())->header('X-All'), $nothing, 'not set');
 };

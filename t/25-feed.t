@@ -209,7 +209,16 @@ subtest 'the documented rights are enough' => sub {
         $t->secret($1) if $out =~ /"key":\s*"([^"]+)"/;
     }
     is(($opsauth->run('key', 'show', $key{id}))[0], 0, 'key show');
-    is(($opsauth->run('key', 'revoke', $key{id}))[0], 0, 'key revoke');
+    my ($exit, $out, $err) = $opsauth->run('key', 'rotate', $key{id});
+    is($exit, 0, 'key rotate') or diag($err);
+    $t->secret($out =~ /(\S+)/);
+    my $replica = $t->redis(name => 'REPLICA', args => ['--replicaof', '127.0.0.1', $redis->port]);
+    OpsAuth::Process->poll(20, sub { $redis->cmd('INFO', 'replication') =~ /state=online/ });
+    for my $words (['key', 'revoke', $key{id}], [qw(account disable ops)], [qw(account delete ops --yes)]) {
+        ($exit, $out, $err) = $opsauth->run(@$words, '--wait');
+        is($exit, 0, "@$words --wait") or diag($err);
+        like($err, qr/1 replica of Redis acknowledged it/, 'in force');
+    }
     is(scalar @{$redis->cmd('ACL', 'LOG')}, 0, 'nothing was refused');
     $t->finish;
 };

@@ -53,8 +53,8 @@ subtest 'help and version' => sub {
     }
 
     my %verbs = (
-        account => [qw(create list show set enable disable)],
-        key     => [qw(create list show revoke)],
+        account => [qw(create list show set enable disable delete)],
+        key     => [qw(create list show rotate revoke)],
         token   => [qw(issue revoke)],
         pepper  => [qw(generate)],
     );
@@ -302,7 +302,7 @@ subtest 'key list, show' => sub {
     ($rc, $out, $err) = opsauth(qw(key list --account crm));
     is("$rc $err", '0 ', 'list');
     my @lines = split /\n/, $out;
-    like($lines[0], qr/^ID +NAME +ACCOUNT +ENV +STATE +SCOPES +EXPIRES +HINT$/);
+    like($lines[0], qr/^ID +NAME +ACCOUNT +ENV +STATE +SCOPES +EXPIRES +HINT +SUCCESSOR$/);
     is(@lines, 3);
     like($lines[1], qr/^$id{live} +nightly sync +crm +live +active +read:\* +\d{4}-/);
     # two characters, four columns

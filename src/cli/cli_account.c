@@ -10,6 +10,7 @@
 #include "cli_text.h"
 #include "cli_time.h"
 #include "cli_values.h"
+#include "cli_wait.h"
 
 #include "oa_text.h"
 
@@ -81,6 +82,12 @@ static const cli_option_t  set_options[] = {
 };
 
 
+static const cli_option_t  disable_options[] = {
+    CLI_WAIT_OPTIONS,
+    { NULL, 0, 0, NULL, NULL }
+};
+
+
 static const cli_verb_t  account_verbs[] = {
     { "create", "ID", 1, 1, "create an account", create_options,
       "ID is chosen by you: letters, digits and . _ : @ -. An account of this "
@@ -114,11 +121,17 @@ static const cli_verb_t  account_verbs[] = {
       account_enable },
 
     { "disable", "ID", 1, 1, "switch an account off: all its keys and tokens",
-      NULL,
+      disable_options,
       "Nothing is deleted; enable brings all of them back.\n"
+      "\n"
+      CLI_WAIT_TEXT
       "\n"
       "  opsauth account disable crm\n",
       account_disable },
+
+    { "delete", "ID", 1, 1, "delete an account, and end its keys and tokens",
+      cli_account_delete_options, cli_account_delete_text,
+      cli_account_delete },
 
     { NULL, NULL, 0, 0, NULL, NULL, NULL, NULL }
 };
@@ -532,7 +545,15 @@ account_enable(cli_t *cli)
 static int
 account_disable(cli_t *cli)
 {
-    return account_switch(cli, "0", "disabled", "is disabled already");
+    int  rc;
+
+    rc = cli_wait_check(cli);
+
+    if (rc == CLI_OK) {
+        rc = account_switch(cli, "0", "disabled", "is disabled already");
+    }
+
+    return (rc == CLI_OK) ? cli_wait(cli) : rc;
 }
 
 

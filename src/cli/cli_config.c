@@ -54,7 +54,9 @@ static const place_t  places[] = {
     { "pepper_file", "pepper-file", "OPSAUTH_PEPPER_FILE",
       offsetof(cli_config_t, pepper_file), 1 },
     { "prefix", "prefix", "OPSAUTH_PREFIX",
-      offsetof(cli_config_t, prefix), 0 }
+      offsetof(cli_config_t, prefix), 0 },
+    { "lease", "lease", "OPSAUTH_LEASE",
+      offsetof(cli_config_t, lease), 0 }
 };
 
 #define PLACES  (sizeof(places) / sizeof(places[0]))

@@ -7,6 +7,7 @@
 #include "cli_memory.h"
 #include "cli_output.h"
 #include "cli_text.h"
+#include "cli_wait.h"
 
 #include "oa_bearer.h"
 #include "oa_text.h"
@@ -27,6 +28,13 @@ typedef struct {
     cli_credential_t  *credential;
     int                changed;
 } revoke_t;
+
+
+/* what "revoke" has come to */
+typedef struct {
+    json_t            *list;
+    size_t             n;               /* are revoked now */
+} revoked_t;
 
 
 const cli_kind_t  cli_kind_key = {
@@ -67,7 +75,8 @@ cli_credential_json(cli_t *cli, const cli_record_t *record)
 
     static const char *const  fields[] = {
         "id", "kind", "account", "name", "state", "environment", "scopes",
-        "ips", "expires", "created", "hint", "subject", "client"
+        "ips", "expires", "created", "hint", "subject", "client",
+        "deprecated", "successor", "predecessor"
     };
 
     object = json_object();
@@ -81,6 +90,7 @@ cli_credential_json(cli_t *cli, const cli_record_t *record)
             json_object_set_new(object, fields[i], cli_json_words(value));
 
         } else if (strcmp(fields[i], "expires") == 0
+                   || strcmp(fields[i], "deprecated") == 0
                    || strcmp(fields[i], "created") == 0)
         {
             json_object_set_new(object, fields[i], cli_json_time(value));
@@ -404,7 +414,7 @@ cli_credential_revoke_one(cli_t *cli, const cli_kind_t *kind,
 
 static int
 revoke_say(cli_t *cli, const cli_kind_t *kind, cli_credential_t *c,
-    json_t *list)
+    revoked_t *revoked)
 {
     int      rc, changed;
     json_t  *object;
@@ -419,13 +429,15 @@ revoke_say(cli_t *cli, const cli_kind_t *kind, cli_credential_t *c,
         return rc;
     }
 
+    revoked->n++;
+
     if (cli->json) {
         object = json_object();
         json_object_set_new(object, "id", cli_json_str(c->id));
         json_object_set_new(object, "state",
                             json_string(oa_state_name(OA_STATE_REVOKED)));
         json_object_set_new(object, "changed", json_boolean(changed));
-        json_array_append_new(list, object);
+        json_array_append_new(revoked->list, object);
         return CLI_OK;
     }
 
@@ -440,7 +452,8 @@ revoke_say(cli_t *cli, const cli_kind_t *kind, cli_credential_t *c,
 
 /* one word of the command line */
 static int
-revoke_word(cli_t *cli, const cli_kind_t *kind, const char *word, json_t *list)
+revoke_word(cli_t *cli, const cli_kind_t *kind, const char *word,
+    revoked_t *revoked)
 {
     int                rc, one;
     size_t             i, n;
@@ -448,13 +461,14 @@ revoke_word(cli_t *cli, const cli_kind_t *kind, const char *word, json_t *list)
 
     if (strcmp(word, "-") != 0) {
         rc = cli_credential_find(cli, kind, word, &credential);
-        return (rc == CLI_OK) ? revoke_say(cli, kind, &credential, list) : rc;
+        return (rc == CLI_OK) ? revoke_say(cli, kind, &credential, revoked)
+                              : rc;
     }
 
     rc = cli_credential_stdin(cli, kind, &found, &n);
 
     for (i = 0; i < n; i++) {
-        one = revoke_say(cli, kind, &found[i], list);
+        one = revoke_say(cli, kind, &found[i], revoked);
         rc = (one == CLI_OK) ? rc : one;
     }
 
@@ -465,15 +479,21 @@ revoke_word(cli_t *cli, const cli_kind_t *kind, const char *word, json_t *list)
 int
 cli_credential_revoke(cli_t *cli, const cli_kind_t *kind)
 {
-    int      rc, one;
-    json_t  *list;
-    size_t   i;
+    int        rc, one;
+    size_t     i;
+    revoked_t  revoked;
 
-    rc = CLI_OK;
-    list = json_array();
+    rc = cli_wait_check(cli);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    revoked.list = json_array();
+    revoked.n = 0;
 
     for (i = 0; i < cli->options.nwords; i++) {
-        one = revoke_word(cli, kind, cli->options.words[i], list);
+        one = revoke_word(cli, kind, cli->options.words[i], &revoked);
         rc = (one == CLI_OK) ? rc : one;
 
         /* one that is not there keeps none of the others alive */
@@ -483,10 +503,15 @@ cli_credential_revoke(cli_t *cli, const cli_kind_t *kind)
     }
 
     if (cli->json) {
-        cli_json_print(list);
+        cli_json_print(revoked.list);
 
     } else {
-        json_decref(list);
+        json_decref(revoked.list);
+    }
+
+    if (revoked.n != 0 && (rc == CLI_OK || rc == CLI_NOT_FOUND)) {
+        one = cli_wait(cli);
+        rc = (one == CLI_OK) ? rc : one;
     }
 
     return rc;

@@ -22,8 +22,10 @@ typedef struct {
 } cli_kind_t;
 
 
+typedef struct cli_new_s  cli_new_t;
+
 /* a new credential, as the options ask for it */
-typedef struct {
+struct cli_new_s {
     const cli_kind_t    *kind;
     oa_str_t             id;
     oa_str_t             account;
@@ -38,7 +40,16 @@ typedef struct {
     unsigned char        secret[OA_KEY_MAX];
     size_t               len;
     cli_record_t         owner;         /* the account */
-} cli_new_t;
+
+    /* what else changes together with it, or NULL: along() watches and reads
+       what it depends on and adds to the change; undo() is called when the
+       secret reached nobody */
+    int                (*along)(cli_t *cli, cli_new_t *new,
+                             cli_change_t *change);
+    void               (*undo)(cli_t *cli, cli_new_t *new);
+    void                *data;
+    oa_str_t             predecessor;   /* whom it replaces */
+};
 
 
 /* a credential that there is */
@@ -56,7 +67,8 @@ extern const cli_kind_t  cli_kind_token;
 /*
  * Mints, writes and prints it: the secret alone on stdout, the rest on stderr.
  * The account's existence, the pepper and, for keys, the prefix are looked at
- * before anything is written. Wipes the secret.
+ * before anything is written, and the account is watched: none is made for one
+ * that is being deleted. Wipes the secret.
  */
 int cli_credential_create(cli_t *cli, cli_new_t *new);
 

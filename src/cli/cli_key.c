@@ -4,6 +4,7 @@
 
 #include "cli_account.h"
 #include "cli_credential.h"
+#include "cli_key.h"
 #include "cli_key_import.h"
 #include "cli_memory.h"
 #include "cli_nouns.h"
@@ -11,11 +12,16 @@
 #include "cli_text.h"
 #include "cli_time.h"
 #include "cli_values.h"
+#include "cli_wait.h"
 
 #include "oa_text.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+
+/* fields that "key show" shows of all keys, the others where there are any */
+#define EVERY_KEY  10
 
 
 static int key_create(cli_t *cli);
@@ -41,6 +47,11 @@ static const cli_option_t  create_options[] = {
 
 static const cli_option_t  list_options[] = {
     { "account", 0, 0, "ID", "only the keys of this account" },
+    { NULL, 0, 0, NULL, NULL }
+};
+
+static const cli_option_t  revoke_options[] = {
+    CLI_WAIT_OPTIONS,
     { NULL, 0, 0, NULL, NULL }
 };
 
@@ -73,12 +84,17 @@ static const cli_verb_t  key_verbs[] = {
       "  opsauth key show key_5Uq0YbJm2wNfRkZx\n",
       key_show },
 
-    { "revoke", "ID...", 1, 1024, "end keys for good", NULL,
+    { "rotate", "ID", 1, 1, "make a key's successor, and let the key run out",
+      cli_key_rotate_options, cli_key_rotate_text, cli_key_rotate },
+
+    { "revoke", "ID...", 1, 1024, "end keys for good", revoke_options,
       "ID is the key's public id (key_...). With - the keys themselves are "
       "read from\nstdin, one a line: for a key that was found somewhere. A key "
       "that is revoked\nalready stays so.\n"
       "\n"
-      "  opsauth key revoke key_5Uq0YbJm2wNfRkZx\n"
+      CLI_WAIT_TEXT
+      "\n"
+      "  opsauth key revoke key_5Uq0YbJm2wNfRkZx --wait\n"
       "  opsauth key revoke - < leaked.txt\n",
       key_revoke },
 
@@ -244,7 +260,8 @@ key_list(cli_t *cli)
     cli_record_t  *records;
 
     static const char *const  head[] = {
-        "ID", "NAME", "ACCOUNT", "ENV", "STATE", "SCOPES", "EXPIRES", "HINT"
+        "ID", "NAME", "ACCOUNT", "ENV", "STATE", "SCOPES", "EXPIRES", "HINT",
+        "SUCCESSOR"
     };
 
     rc = list_ids(cli, &ids, &n);
@@ -283,6 +300,7 @@ key_list(cli_t *cli)
                        cli_time_field(cli_record_get(&records[i], "expires"),
                                       "never"));
         cli_table_add(&table, cli_record_get(&records[i], "hint"));
+        cli_table_add(&table, cli_record_get(&records[i], "successor"));
     }
 
     cli_table_print(&table);
@@ -303,7 +321,7 @@ key_show(cli_t *cli)
 
     static const char *const  fields[] = {
         "id", "name", "account", "environment", "state", "scopes", "ips",
-        "expires", "created", "hint"
+        "expires", "created", "hint", "deprecated", "successor", "predecessor"
     };
 
     rc = cli_credential_find(cli, &cli_kind_key, cli->options.words[0], &key);
@@ -323,13 +341,19 @@ key_show(cli_t *cli)
         value = cli_record_get(&key.record, fields[i]);
         text = NULL;
 
+        if (i >= EVERY_KEY && (value.len == 0 || oa_text_eq(value, "0"))) {
+            continue;
+        }
+
         if (strcmp(fields[i], "state") == 0) {
             text = cli_credential_state(cli, &key.record);
 
         } else if (strcmp(fields[i], "expires") == 0) {
             text = cli_time_field(value, "never");
 
-        } else if (strcmp(fields[i], "created") == 0) {
+        } else if (strcmp(fields[i], "created") == 0
+                   || strcmp(fields[i], "deprecated") == 0)
+        {
             text = cli_time_field(value, "-");
         }
 

@@ -27,6 +27,12 @@
 #define TOKEN_GRACE   86400     /* a token's record outlives it by a day */
 
 
+typedef struct {
+    cli_new_t         *new;
+    cli_credential_t  *written;
+} attempt_t;
+
+
 static int
 no_randomness(void)
 {
@@ -146,23 +152,97 @@ new_record(cli_t *cli, const cli_new_t *new, cli_command_t *hset)
     field(hset, "name", new->name);
     field(hset, "state", cli_str(oa_state_name(OA_STATE_ACTIVE)));
     field(hset, "environment", new->environment);
-    field(hset, "scopes", new->scopes);
+    cli_command_addz(hset, "scopes");   /* needed, and may be empty */
+    cli_command_add(hset, new->scopes);
     field(hset, "ips", new->ips);
     field(hset, "expires", number(new->expires));
     field(hset, "created", number(cli->now));
     field(hset, "hint", hint);
     field(hset, "subject", new->subject);
     field(hset, "client", new->client);
+    field(hset, "predecessor", new->predecessor);
+}
+
+
+static void
+new_change(cli_t *cli, const cli_new_t *new, const cli_credential_t *written,
+    cli_change_t *change)
+{
+    oa_str_t  id, key;
+
+    id = cli_store_key(cli, "id:", new->id);
+    key = written->record.key;
+
+    cli_command_add(cli_change_add(change, "SET", id), written->digest);
+    cli_command_add(cli_change_add(change, "SADD",
+                                   cli_store_key(cli, "credentials:",
+                                                 new->account)), new->id);
+
+    /* what makes it live comes last of the three */
+
+    new_record(cli, new, cli_change_add(change, "HSET", key));
+
+    if (new->kind->kind == OA_KIND_ACCESS_TOKEN) {
+        expire_at(change, id, new->expires + TOKEN_GRACE);
+        expire_at(change, key, new->expires + TOKEN_GRACE);
+    }
+
+    cli_change_audit(change, cli_format("%s.%s", new->kind->noun,
+                                        (new->kind->kind == OA_KIND_API_KEY)
+                                        ? "create" : "issue"), new->id,
+                     cli_format("account=%s, environment=%s, scopes=%s, "
+                                "expires=%lld%s%s",
+                                cli_text_safe(new->account),
+                                cli_text_safe(new->environment),
+                                cli_text_safe(new->scopes),
+                                (long long) new->expires,
+                                new->predecessor.len ? ", predecessor=" : "",
+                                cli_text_safe(new->predecessor)));
 }
 
 
 static int
-new_write(cli_t *cli, const cli_new_t *new, cli_credential_t *written)
+new_attempt(cli_t *cli, void *data)
 {
-    int            rc;
+    int           rc;
+    attempt_t    *attempt;
+    cli_new_t    *new;
+    cli_change_t  change;
+
+    attempt = data;
+    new = attempt->new;
+    rc = cli_store_watch(cli, cli_store_key(cli, "account:", new->account));
+
+    if (rc == CLI_OK) {
+        rc = cli_account_read(cli, new->account, &new->owner);
+    }
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    cli_change_init(&change, cli);
+
+    if (new->along != NULL) {
+        rc = new->along(cli, new, &change);
+    }
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    new_change(cli, new, attempt->written, &change);
+
+    return cli_change_commit(&change);
+}
+
+
+static int
+new_write(cli_t *cli, cli_new_t *new, cli_credential_t *written)
+{
     char           hex[OA_DIGEST_HEX_LEN];
-    oa_str_t       secret, digest, key, id;
-    cli_change_t   change;
+    oa_str_t       secret;
+    attempt_t      attempt;
     unsigned char  bytes[OA_DIGEST_LEN];
 
     secret.data = new->secret;
@@ -173,43 +253,16 @@ new_write(cli_t *cli, const cli_new_t *new, cli_credential_t *written)
     }
 
     oa_text_hex(bytes, sizeof(bytes), (unsigned char *) hex);
-    digest.data = (unsigned char *) cli_copy(hex, sizeof(hex));
-    digest.len = sizeof(hex);
-
-    key = cli_store_key(cli, "credential:", digest);
-    id = cli_store_key(cli, "id:", new->id);
-
-    /* what makes it live comes last of the three */
-
-    cli_change_init(&change, cli);
-    cli_command_add(cli_change_add(&change, "SET", id), digest);
-    cli_command_add(cli_change_add(&change, "SADD",
-                                   cli_store_key(cli, "credentials:",
-                                                 new->account)), new->id);
-    new_record(cli, new, cli_change_add(&change, "HSET", key));
-
-    if (new->kind->kind == OA_KIND_ACCESS_TOKEN) {
-        expire_at(&change, id, new->expires + TOKEN_GRACE);
-        expire_at(&change, key, new->expires + TOKEN_GRACE);
-    }
-
-    cli_change_audit(&change, cli_format("%s.%s", new->kind->noun,
-                                         (new->kind->kind == OA_KIND_API_KEY)
-                                         ? "create" : "issue"), new->id,
-                     cli_format("account=%s, environment=%s, scopes=%s, "
-                                "expires=%lld",
-                                cli_text_safe(new->account),
-                                cli_text_safe(new->environment),
-                                cli_text_safe(new->scopes),
-                                (long long) new->expires));
-
-    rc = cli_change_commit(&change);
 
     written->id = new->id;
-    written->digest = digest;
-    written->record.key = key;
+    written->digest.data = (unsigned char *) cli_copy(hex, sizeof(hex));
+    written->digest.len = sizeof(hex);
+    written->record.key = cli_store_key(cli, "credential:", written->digest);
 
-    return rc;
+    attempt.new = new;
+    attempt.written = written;
+
+    return cli_store_retry(cli, new_attempt, &attempt);
 }
 
 
@@ -338,6 +391,10 @@ cli_credential_create(cli_t *cli, cli_new_t *new)
             cli_note("the %s did not reach anybody and is taken back",
                      new->kind->noun);
             (void) cli_credential_revoke_one(cli, new->kind, &written, NULL);
+
+            if (new->undo != NULL) {
+                new->undo(cli, new);
+            }
 
         } else if (!cli->json) {
             new_explain(new);

@@ -402,6 +402,7 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
     struct timeval   tv;
 
     redis->config = config;
+    redis->timeout = timeout;
 
     if (oa_redis_url_parse(cli_str(config->redis.value), &url, &error)
         != OA_OK)
@@ -446,6 +447,20 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
     }
 
     return rc;
+}
+
+
+int
+cli_redis_patience(cli_redis_t *redis, int64_t seconds)
+{
+    struct timeval  tv;
+
+    tv.tv_sec = (time_t) seconds;
+    tv.tv_usec = 0;
+    errno = 0;
+
+    return (redisSetTimeout(redis->context, tv) == REDIS_OK)
+           ? CLI_OK : redis_lost(redis, "setting the timeout");
 }
 
 

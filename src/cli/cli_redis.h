@@ -34,11 +34,22 @@ typedef struct {
     redisReply         **replies;
     size_t               n;
     size_t               room;
+    int64_t              timeout;       /* seconds */
 } cli_redis_t;
 
 
 int cli_redis_open(cli_redis_t *redis, const cli_config_t *config,
     int64_t timeout);
+
+/*
+ * Gives back the replies behind the first n (redis->n of before), where there
+ * are many. Nobody may use a view into them any more.
+ */
+void cli_redis_forget(cli_redis_t *redis, size_t n);
+
+/* from here on an answer may take so long */
+int cli_redis_patience(cli_redis_t *redis, int64_t seconds);
+
 void cli_redis_close(cli_redis_t *redis);
 
 cli_command_t *cli_command(const char *name, oa_str_t key);
@@ -77,8 +88,6 @@ int cli_redis_next(cli_redis_t *redis, redisReply **reply);
 int cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
     const redisReply *reply);
 
-/* for long work: gives back all replies but the first n, n = redis->n once */
-void cli_redis_forget(cli_redis_t *redis, size_t n);
 
 /* a string reply as a view; data NULL for nil and all else */
 oa_str_t cli_reply_str(const redisReply *reply);

@@ -495,7 +495,7 @@ cli_change_announce(cli_change_t *change)
     size_t                i, n;
     oa_str_t              channel;
     redisReply          **replies;
-    const cli_command_t  *hset;
+    const cli_command_t  *command;
     cli_command_t       **messages;
 
     messages = cli_alloc(change->n * sizeof(cli_command_t *));
@@ -504,14 +504,16 @@ cli_change_announce(cli_change_t *change)
     n = 0;
 
     for (i = 0; i < change->n; i++) {
-        hset = change->commands[i];
+        command = change->commands[i];
 
-        if (strcmp(hset->words[0], "HSET") == 0) {
+        if (strcmp(command->words[0], "HSET") == 0
+            || strcmp(command->words[0], "DEL") == 0)
+        {
             messages[n] = cli_command("PUBLISH", channel);
             cli_command_add(messages[n++],
-                            (oa_str_t) { .len = hset->lens[1],
+                            (oa_str_t) { .len = command->lens[1],
                                  .data = (const unsigned char *)
-                                             hset->words[1] });
+                                             command->words[1] });
         }
     }
 

@@ -146,6 +146,68 @@ cli_time_past(const char *text, int64_t now, int64_t *seconds)
 }
 
 
+oa_rc_t
+cli_time_msec(const char *text, int64_t *msec)
+{
+    size_t       i, next;
+    int64_t      n, total;
+    const char  *p;
+
+    static const struct {
+        const char  *name;
+        int64_t      msec;
+    } units[] = {
+        { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 },
+        { "ms", 1 }, { "", 1000 }
+    };
+
+    total = 0;
+    next = 0;
+    p = text;
+
+    while (*p != '\0' || p == text) {
+
+        if (*p < '0' || *p > '9') {
+            return OA_INVALID;
+        }
+
+        for (n = 0; *p >= '0' && *p <= '9' && n < 100000000; p++) {
+            n = n * 10 + (*p - '0');
+        }
+
+        /* "m" is not the beginning of "ms" here, nor "" that of all */
+
+        for (i = next; i < sizeof(units) / sizeof(units[0]); i++) {
+            if (strncmp(p, units[i].name, strlen(units[i].name)) == 0
+                && strchr(" 0123456789", p[strlen(units[i].name)]) != NULL)
+            {
+                break;
+            }
+        }
+
+        if (i == sizeof(units) / sizeof(units[0])) {
+            return OA_INVALID;
+        }
+
+        total += n * units[i].msec;
+        p += strlen(units[i].name);
+        next = i + 1;
+
+        while (*p == ' ') {
+            p++;
+        }
+
+        if (total > 86400000) {
+            return OA_INVALID;
+        }
+    }
+
+    *msec = total;
+
+    return OA_OK;
+}
+
+
 static char *
 time_format(int64_t seconds, int utc, const char *format)
 {

@@ -27,6 +27,10 @@ oa_rc_t cli_time_expires(const char *text, int64_t now, int64_t *expires);
  */
 oa_rc_t cli_time_past(const char *text, int64_t now, int64_t *seconds);
 
+/* as nginx writes a time: "500ms", "1s", "1m 30s"; a bare number is seconds.
+   OA_INVALID: not that, or longer than a day */
+oa_rc_t cli_time_msec(const char *text, int64_t *msec);
+
 char *cli_time_local(int64_t seconds);          /* 2027-01-31 18:30:00 */
 char *cli_time_utc(int64_t seconds);            /* 2027-01-31T17:30:00Z */
 

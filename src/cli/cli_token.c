@@ -6,6 +6,7 @@
 #include "cli_credential.h"
 #include "cli_nouns.h"
 #include "cli_values.h"
+#include "cli_wait.h"
 
 #include <string.h>
 
@@ -32,6 +33,12 @@ static const cli_option_t  issue_options[] = {
 };
 
 
+static const cli_option_t  revoke_options[] = {
+    CLI_WAIT_OPTIONS,
+    { NULL, 0, 0, NULL, NULL }
+};
+
+
 static const cli_verb_t  token_verbs[] = {
     { "issue", "--account ID", 0, 0,
       "make an access token and print it, this once", issue_options,
@@ -43,11 +50,13 @@ static const cli_verb_t  token_verbs[] = {
       "15m\n",
       token_issue },
 
-    { "revoke", "ID...", 1, 1024, "end tokens for good", NULL,
+    { "revoke", "ID...", 1, 1024, "end tokens for good", revoke_options,
       "ID is the token's public id (tok_...). With - the tokens themselves are "
       "read\nfrom stdin, one a line.\n"
       "\n"
-      "  opsauth token revoke tok_5Uq0YbJm2wNfRkZx\n",
+      CLI_WAIT_TEXT
+      "\n"
+      "  opsauth token revoke tok_5Uq0YbJm2wNfRkZx --wait\n",
       token_revoke },
 
     { NULL, NULL, 0, 0, NULL, NULL, NULL, NULL }

@@ -19,7 +19,7 @@
 #include "oa_text.h"
 
 
-#define OA_RECORD_LAYOUT            1
+#define OA_RECORD_LAYOUT            2
 
 #define OA_RECORD_CREDENTIAL        'C'
 #define OA_RECORD_ACCOUNT           'A'
@@ -39,6 +39,7 @@ typedef struct {
     unsigned char  environment;
     unsigned char  unused[3];
     int64_t        expires;
+    int64_t        deprecated;
     uint16_t       len[OA_CREDENTIAL_TEXTS];
     unsigned char  account_key[OA_ACCOUNT_KEY_LEN];
     unsigned char  unused_end[4];
@@ -54,7 +55,7 @@ typedef struct {
 } oa_account_header_t;
 
 
-_Static_assert(sizeof(oa_credential_header_t) == 48, "padding");
+_Static_assert(sizeof(oa_credential_header_t) == 56, "padding");
 _Static_assert(sizeof(oa_account_header_t) == 16, "padding");
 
 
@@ -134,6 +135,14 @@ oa_credential_pack(const oa_str_t values[OA_CREDENTIAL_FIELDS],
     if (oa_text_number(values[OA_CREDENTIAL_EXPIRES], INT64_MAX,
                        &header.expires)
         != OA_OK)
+    {
+        return OA_INVALID;
+    }
+
+    if (values[OA_CREDENTIAL_DEPRECATED].data != NULL
+        && oa_text_number(values[OA_CREDENTIAL_DEPRECATED], INT64_MAX,
+                          &header.deprecated)
+           != OA_OK)
     {
         return OA_INVALID;
     }
@@ -319,7 +328,8 @@ oa_credential_view(const unsigned char *packed, size_t len,
         || header.state > OA_STATE_REVOKED
         || header.environment < OA_ENV_LIVE
         || header.environment > OA_ENV_TEST
-        || header.expires < 0)
+        || header.expires < 0
+        || header.deprecated < 0)
     {
         return OA_INVALID;
     }
@@ -343,6 +353,7 @@ oa_credential_view(const unsigned char *packed, size_t len,
     credential->state = (oa_state_t) header.state;
     credential->environment = (oa_environment_t) header.environment;
     credential->expires = header.expires;
+    credential->deprecated = header.deprecated;
     credential->account_key = packed
                               + offsetof(oa_credential_header_t, account_key);
 

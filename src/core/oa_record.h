@@ -41,6 +41,7 @@ typedef struct {
     oa_state_t            state;
     oa_environment_t      environment;
     int64_t               expires;      /* Unix seconds, 0 = never */
+    int64_t               deprecated;   /* since when, 0 = not said */
     oa_str_t              id;           /* key_..., tok_... */
     oa_str_t              account;
     oa_str_t              scopes;       /* oa_set */
@@ -64,7 +65,7 @@ typedef struct {
 
 
 /* the fields to ask Redis for (HMGET), in the order that packing expects */
-#define OA_CREDENTIAL_FIELDS   11
+#define OA_CREDENTIAL_FIELDS   12
 #define OA_ACCOUNT_FIELDS      7
 
 extern const oa_str_t  oa_credential_fields[OA_CREDENTIAL_FIELDS];

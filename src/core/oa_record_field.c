@@ -71,7 +71,8 @@ const oa_str_t  oa_credential_fields[OA_CREDENTIAL_FIELDS] = {
     [OA_CREDENTIAL_IPS] = oa_string("ips"),
     [OA_CREDENTIAL_EXPIRES] = oa_string("expires"),
     [OA_CREDENTIAL_SUBJECT] = oa_string("subject"),
-    [OA_CREDENTIAL_CLIENT] = oa_string("client")
+    [OA_CREDENTIAL_CLIENT] = oa_string("client"),
+    [OA_CREDENTIAL_DEPRECATED] = oa_string("deprecated")
 };
 
 
@@ -111,7 +112,9 @@ const oa_record_form_t  oa_credential_forms[OA_CREDENTIAL_FIELDS] = {
           OA_EXPECTED_TEXT "256 bytes" },
     [OA_CREDENTIAL_CLIENT] =
         { 0, OA_ACCOUNT_MAX, oa_text_is_header_safe,
-          OA_EXPECTED_TEXT "128 bytes" }
+          OA_EXPECTED_TEXT "128 bytes" },
+    [OA_CREDENTIAL_DEPRECATED] =
+        { 0, OA_RECORD_NUMBER_MAX, oa_field_number, "expected Unix seconds" }
 };
 
 

@@ -29,7 +29,8 @@ enum {
     OA_CREDENTIAL_IPS,
     OA_CREDENTIAL_EXPIRES,
     OA_CREDENTIAL_SUBJECT,
-    OA_CREDENTIAL_CLIENT
+    OA_CREDENTIAL_CLIENT,
+    OA_CREDENTIAL_DEPRECATED
 };
 
 /* places in oa_account_fields and oa_account_forms */

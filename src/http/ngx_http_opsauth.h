@@ -5,6 +5,7 @@
  *   preaccess   strip.c       client's identity headers and the credential out
  *   access      access.c      credential.c -> records.c -> policy -> identity.c
  *   on denial   deny.c        status, challenge, body
+ *   on its way  deprecated.c  tells the client that its key is due
  *   any time    variables.c   reads the context
  */
 
@@ -313,6 +314,16 @@ ngx_int_t ngx_http_opsauth_init_bodies(ngx_conf_t *cf,
 void ngx_http_opsauth_init_filters(void);
 
 
+/* ngx_http_opsauth_deprecated.c */
+
+/*
+ * Adds Deprecation and Sunset to the answer to a request that was allowed; for
+ * credentials that are deprecated. NGX_ERROR: no memory
+ */
+ngx_int_t ngx_http_opsauth_deprecated(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx);
+
+
 /* ngx_http_opsauth_variables.c */
 
 typedef enum {
@@ -321,6 +332,7 @@ typedef enum {
     NGX_HTTP_OPSAUTH_VAR_REASON,
     NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_ID,
     NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_KIND,
+    NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_STATE,
     NGX_HTTP_OPSAUTH_VAR_ACCOUNT,
     NGX_HTTP_OPSAUTH_VAR_TENANT,
     NGX_HTTP_OPSAUTH_VAR_AFFILIATE,

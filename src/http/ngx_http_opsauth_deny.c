@@ -6,6 +6,9 @@
  *
  * What error_page redirects elsewhere is never touched: the new location's
  * preaccess phase forgets the denial.
+ *
+ * The header filter is also where the answers to deprecated credentials are
+ * marked (deprecated.c).
  */
 
 #include "ngx_http_opsauth.h"
@@ -177,10 +180,20 @@ static ngx_int_t
 ngx_http_opsauth_header_filter(ngx_http_request_t *r)
 {
     ngx_str_t                     *type;
-    ngx_http_opsauth_ctx_t        *ctx;
+    ngx_http_opsauth_ctx_t        *ctx, *who;
     ngx_http_opsauth_loc_conf_t   *olcf;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_opsauth_module);
+
+    /* a redirect takes nothing back of what was said about the credential */
+
+    who = ctx ? ctx : ngx_http_opsauth_get_ctx(r);
+
+    if (who && who->credential.state == OA_STATE_DEPRECATED && r == r->main
+        && ngx_http_opsauth_deprecated(r, who) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
     if (ctx == NULL || ctx->deny_status == 0 || r != r->main
         || r->headers_out.status != ctx->deny_status)

@@ -5,8 +5,9 @@
  *   state            | next
  *   -----------------+------------------------------------------------------
  *   START            | digest under the pepper being tried; READ_CREDENTIAL
- *   READ_CREDENTIAL  | found: READ_ACCOUNT; unknown: START with the next
- *                    | pepper, after the last one IDENTIFIED (unknown)
+ *   READ_CREDENTIAL  | found: READ_ACCOUNT, or IDENTIFIED if it is revoked;
+ *                    | unknown: START with the next pepper, after the last one
+ *                    | IDENTIFIED (unknown)
  *   READ_ACCOUNT     | IDENTIFIED
  *   IDENTIFIED       | -
  *
@@ -147,6 +148,17 @@ ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
             != OA_OK)
         {
             ctx->identity = OA_REASON_RECORD_INVALID;
+            break;
+        }
+
+        /*
+         * Whose it was changes nothing any more. An account that is deleted
+         * leaves revoked credentials behind: these must look like any other
+         * one, not like a record that is damaged.
+         */
+
+        if (ctx->credential.state == OA_STATE_REVOKED) {
+            ctx->identity = OA_REASON_OK;
             break;
         }
 

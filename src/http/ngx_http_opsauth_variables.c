@@ -5,7 +5,8 @@
  *
  * tenant, affiliate, roles and scopes are there only where the verdict is
  * "allow": they are what backends act upon. Who was turned away stays visible
- * for logs in credential_id, credential_kind, account and environment.
+ * for logs in credential_id, credential_kind, credential_state, account and
+ * environment.
  */
 
 #include "ngx_http_opsauth.h"
@@ -40,6 +41,9 @@ static ngx_http_variable_t  ngx_http_opsauth_vars[] = {
 
     { ngx_string("opsauth_credential_kind"), NULL, ngx_http_opsauth_variable,
       NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_KIND, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("opsauth_credential_state"), NULL, ngx_http_opsauth_variable,
+      NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_STATE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("opsauth_account"), NULL, ngx_http_opsauth_variable,
       NGX_HTTP_OPSAUTH_VAR_ACCOUNT, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -221,6 +225,11 @@ ngx_http_opsauth_other_value(ngx_http_opsauth_ctx_t *ctx, ngx_uint_t number)
     case NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_KIND:
         return credential->id.len
                ? ngx_http_opsauth_c_string(oa_kind_name(credential->kind))
+               : empty;
+
+    case NGX_HTTP_OPSAUTH_VAR_CREDENTIAL_STATE:
+        return credential->id.len
+               ? ngx_http_opsauth_c_string(oa_state_name(credential->state))
                : empty;
 
     case NGX_HTTP_OPSAUTH_VAR_ENVIRONMENT:

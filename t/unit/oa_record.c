@@ -34,6 +34,7 @@ credential_round_trip(void)
     is_int(c.state, OA_STATE_ACTIVE, "state");
     is_int(c.environment, OA_ENV_LIVE, "environment");
     is_int(c.expires, 1900000000, "expires");
+    is_int(c.deprecated, 1700000000, "deprecated");
     is_str(c.id.data, c.id.len, "key_9f", "id");
     is_str(c.account.data, c.account.len, "crm", "account");
     is_str(c.scopes.data, c.scopes.len, "read:* write:tenants", "scopes");
@@ -50,6 +51,7 @@ credential_round_trip(void)
 
     values[SCOPES] = str("");
     values[IPS] = values[SUBJECT] = values[CLIENT] = (oa_str_t) oa_null;
+    values[DEPRECATED] = (oa_str_t) oa_null;
     values[EXPIRES] = str("0");
     values[KIND] = str("access_token");
     values[STATE] = str("revoked");
@@ -58,9 +60,18 @@ credential_round_trip(void)
     is_int(pack_credential(values, out, &len, &field), OA_OK, "the least");
     is_int(oa_credential_view(out, len, &c), OA_OK, "view");
     ok(c.kind == OA_KIND_ACCESS_TOKEN && c.state == OA_STATE_REVOKED
-       && c.environment == OA_ENV_TEST && c.expires == 0, "its words");
+       && c.environment == OA_ENV_TEST && c.expires == 0
+       && c.deprecated == 0, "its words");
     ok(c.scopes.len == 0 && c.ips.len == 0 && c.subject.len == 0
        && c.client.len == 0, "its texts are empty");
+
+    /* who wrote a state may not have said since when */
+
+    values[STATE] = str("deprecated");
+    is_int(pack_credential(values, out, &len, &field), OA_OK,
+           "deprecated, and no word of since when");
+    is_int(oa_credential_view(out, len, &c), OA_OK, "view");
+    ok(c.state == OA_STATE_DEPRECATED && c.deprecated == 0, "is 0");
 
     values[SCOPES] = str("  a   b\ta ");
     (void) pack_credential(values, out, &len, &field);
@@ -242,7 +253,7 @@ view_credential(const unsigned char *p, size_t len)
     return inside(c.id, p, len) && inside(c.account, p, len)
            && inside(c.scopes, p, len) && inside(c.ips, p, len)
            && inside(c.subject, p, len) && inside(c.client, p, len)
-           && c.expires >= 0 ? 1 : -1;
+           && c.expires >= 0 && c.deprecated >= 0 ? 1 : -1;
 }
 
 

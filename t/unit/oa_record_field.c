@@ -11,7 +11,7 @@
 
 static const char *const  credential_names[OA_CREDENTIAL_FIELDS] = {
     "v", "id", "kind", "account", "state", "environment", "scopes", "ips",
-    "expires", "subject", "client"
+    "expires", "subject", "client", "deprecated"
 };
 
 static const char *const  account_names[OA_ACCOUNT_FIELDS] = {
@@ -140,8 +140,8 @@ credential_fields(void)
 
     for (i = 0; i < OA_CREDENTIAL_FIELDS; i++) {
         credential((unsigned) i, NULL,
-                   (i == IPS || i == SUBJECT || i == CLIENT) ? OA_OK
-                                                             : OA_INVALID);
+                   (i == IPS || i == SUBJECT || i == CLIENT
+                    || i == DEPRECATED) ? OA_OK : OA_INVALID);
 
         memset(values, 0, sizeof(values));
         values[i] = str("");
@@ -224,6 +224,12 @@ credential_fields(void)
     credential(CLIENT, "a\nb", OA_INVALID);
     credential(CLIENT, long_text('c', OA_ACCOUNT_MAX), OA_OK);
     credential(CLIENT, long_text('c', OA_ACCOUNT_MAX + 1), OA_INVALID);
+
+    credential(DEPRECATED, "0", OA_OK);
+    credential(DEPRECATED, "9223372036854775807", OA_OK);
+    credential(DEPRECATED, "9223372036854775808", OA_INVALID);
+    credential(DEPRECATED, "", OA_INVALID);
+    credential(DEPRECATED, "yes", OA_INVALID);
 }
 
 

@@ -1,0 +1,294 @@
+/*
+ * See cli_wait.h. Redis counts as acknowledged what a connection has seen when
+ * it says WAIT: the INFO before it makes that everything until then, so that a
+ * command which is repeated and finds nothing left to change waits as well.
+ */
+
+#include "cli_wait.h"
+#include "cli_memory.h"
+#include "cli_output.h"
+#include "cli_text.h"
+#include "cli_time.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+
+/* what the gateway accepts */
+#define LEASE_MIN      100
+#define LEASE_MAX      60000
+#define LEASE_DEFAULT  1000
+
+/* gateways that are busy look at the clock a little late */
+#define MARGIN_MSEC    100
+
+/* longer than WAIT itself waits */
+#define WAIT_PATIENCE  5
+
+
+typedef struct {
+    int64_t      replicas;
+    const char  *id;                    /* of this primary's history */
+} primary_t;
+
+
+static int64_t
+monotonic(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+
+static int
+lease_read(cli_t *cli, int64_t *lease, const char **from)
+{
+    int             rc;
+    cli_setting_t  *setting;
+
+    rc = cli_config_read(cli);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    setting = &cli->config.lease;
+    *lease = LEASE_DEFAULT;
+    *from = "1s, the default";
+
+    if (setting->value == NULL) {
+        return CLI_OK;
+    }
+
+    if (cli_time_msec(setting->value, lease) != OA_OK
+        || *lease < LEASE_MIN || *lease > LEASE_MAX)
+    {
+        return cli_fail(CLI_USAGE, "the lease %s (%s) is not valid: expected "
+                        "%dms to %ds, such as 500ms or 2s",
+                        cli_quotez(setting->value), setting->from, LEASE_MIN,
+                        LEASE_MAX / 1000);
+    }
+
+    *from = cli_format("%s, %s", cli_text_safe(cli_str(setting->value)),
+                       setting->from);
+
+    return CLI_OK;
+}
+
+
+int
+cli_wait_check(cli_t *cli)
+{
+    int64_t      lease;
+    const char  *from;
+
+    if (cli_option(&cli->options, "wait") != NULL) {
+        return lease_read(cli, &lease, &from);
+    }
+
+    if (cli_option(&cli->options, "lease") != NULL) {
+        return cli_fail(CLI_USAGE, "--lease is for --wait only");
+    }
+
+    return CLI_OK;
+}
+
+
+/* the rest of the line that begins with name, or "" */
+static const char *
+info_line(const char *info, const char *name)
+{
+    size_t       len;
+    const char  *p;
+
+    len = strlen(name);
+
+    for (p = info; p != NULL; p = strchr(p, '\n')) {
+        p += (*p == '\n');
+
+        if (strncmp(p, name, len) == 0 && p[len] == ':') {
+            p += len + 1;
+            return cli_copy(p, strcspn(p, "\r\n"));
+        }
+    }
+
+    return "";
+}
+
+
+static int
+primary_read(cli_t *cli, primary_t *primary)
+{
+    int          rc;
+    const char  *role, *n, *end;
+    redisReply  *reply;
+
+    rc = cli_redis_call(&cli->redis,
+                        cli_command("INFO", cli_str("replication")), &reply);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    if (reply->type != REDIS_REPLY_STRING) {
+        return cli_fail(CLI_FAILED, "Redis answered INFO with something else "
+                        "than text");
+    }
+
+    role = info_line(reply->str, "role");
+
+    if (strcmp(role, "master") != 0) {
+        return cli_fail(CLI_FAILED, "Redis is no primary any more: its role is "
+                        "%s", cli_quotez(role));
+    }
+
+    primary->id = info_line(reply->str, "master_replid");
+    primary->replicas = 0;
+
+    n = info_line(reply->str, "connected_slaves");
+
+    for (end = n; *end >= '0' && *end <= '9' && end - n < 9; end++) {
+        primary->replicas = primary->replicas * 10 + (*end - '0');
+    }
+
+    return (end != n) ? CLI_OK
+                      : cli_fail(CLI_FAILED, "Redis does not say how many "
+                                 "replicas it has");
+}
+
+
+static int
+replicas_wait(cli_t *cli, int64_t replicas)
+{
+    int             rc;
+    int64_t         timeout;
+    redisReply     *reply;
+    cli_command_t  *command;
+
+    if (replicas == 0) {
+        return CLI_OK;
+    }
+
+    timeout = cli->redis.timeout;
+    rc = cli_redis_patience(&cli->redis, timeout + WAIT_PATIENCE);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    command = cli_command("WAIT", cli_str(cli_format("%lld",
+                                                     (long long) replicas)));
+    cli_command_addz(command, cli_format("%lld", (long long) timeout * 1000));
+
+    rc = cli_redis_call(&cli->redis, command, &reply);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    if (reply->type != REDIS_REPLY_INTEGER) {
+        return cli_fail(CLI_FAILED, "Redis answered WAIT with something else "
+                        "than a number");
+    }
+
+    if (reply->integer < replicas) {
+        return cli_fail(CLI_FAILED, "only %lld of %lld replicas of Redis "
+                        "acknowledged this within %llds (--timeout): should "
+                        "one of the others become the primary, it would be "
+                        "undone", (long long) reply->integer,
+                        (long long) replicas, (long long) timeout);
+    }
+
+    return CLI_OK;
+}
+
+
+static void
+sleep_until(int64_t msec)
+{
+    struct timespec  ts;
+
+    ts.tv_sec = (time_t) (msec / 1000);
+    ts.tv_nsec = (long) (msec % 1000) * 1000000;
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+    { /* void */ }
+}
+
+
+static int
+in_force(cli_t *cli, primary_t *primary, const char **from)
+{
+    int        rc;
+    int64_t    start, lease;
+    primary_t  later;
+
+    start = monotonic();
+    rc = lease_read(cli, &lease, from);
+
+    if (rc == CLI_OK) {
+        rc = primary_read(cli, primary);
+    }
+
+    if (rc == CLI_OK) {
+        rc = replicas_wait(cli, primary->replicas);
+    }
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    sleep_until(start + lease + lease / 10 + MARGIN_MSEC);
+
+    /* was it the primary all the time? */
+
+    rc = primary_read(cli, &later);
+
+    if (rc == CLI_OK && strcmp(primary->id, later.id) != 0) {
+        return cli_fail(CLI_FAILED, "Redis began another history while "
+                        "waiting: it was restarted, or replaced");
+    }
+
+    return rc;
+}
+
+
+int
+cli_wait(cli_t *cli)
+{
+    int          rc, shown;
+    primary_t    primary;
+    const char  *from;
+
+    if (cli_option(&cli->options, "wait") == NULL) {
+        return CLI_OK;
+    }
+
+    /* what was done is known now, and this takes a while */
+
+    shown = cli_output_flush();
+    rc = in_force(cli, &primary, &from);
+
+    if (rc != CLI_OK) {
+        return cli_fail(rc, "the change is written, but not known to be in "
+                        "force everywhere, or to last; look after Redis, and "
+                        "run the same command again");
+    }
+
+    if (!cli->json) {
+        cli_note("in force everywhere: %s, and one lease (%s) has passed",
+                 (primary.replicas == 0)
+                 ? "Redis has no replicas"
+                 : cli_format("%lld %s of Redis acknowledged it",
+                              (long long) primary.replicas,
+                              (primary.replicas == 1) ? "replica"
+                                                      : "replicas"),
+                 from);
+    }
+
+    return shown;
+}
