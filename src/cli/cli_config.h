@@ -24,11 +24,15 @@ typedef struct {
     cli_setting_t       prefix;
     oa_key_prefix_t     key_prefixes[OA_KEY_PREFIXES_MAX];
     size_t              n;
+    const char         *store;          /* the block to read, if it is known */
     unsigned            read:1;
 } cli_config_t;
 
 
 struct cli_s;
+
+/* nginx.conf, by option or environment; value NULL where none is given */
+cli_setting_t cli_config_file(const struct cli_s *cli);
 
 /* fills cli->config; does nothing the second time */
 int cli_config_read(struct cli_s *cli);

@@ -23,6 +23,7 @@ static const cli_noun_t *const  nouns[] = {
     &cli_key_noun,
     &cli_token_noun,
     &cli_pepper_noun,
+    &cli_explain_noun,
     NULL
 };
 

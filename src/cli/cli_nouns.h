@@ -13,6 +13,7 @@ extern const cli_noun_t  cli_account_noun;
 extern const cli_noun_t  cli_key_noun;
 extern const cli_noun_t  cli_token_noun;
 extern const cli_noun_t  cli_pepper_noun;
+extern const cli_noun_t  cli_explain_noun;
 
 
 #endif /* CLI_NOUNS_H */
