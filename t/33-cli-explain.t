@@ -98,6 +98,7 @@ sub server {
 my $HTTP = <<'CONF' . join '',
     opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; redis_timeout 2s; }
     opsauth main;
+    opsauth_require role=http uri=~^/v1;
 CONF
     server('listen 127.0.0.1:%%PORT_8080%%; server_name first;', 'first',
         place('/', 'root'),
@@ -130,6 +131,10 @@ CONF
     server('listen 127.0.0.1:%%PORT_8080%%; server_name ~^r\d+\.example\.net$ ~^(?<x>.+)\.net$;', 'regex'),
     server('listen 127.0.0.1:%%PORT_8080%%; server_name "~^r1[A-Z]*\.example\.net$" mail.example.*;', 'late'),
     server('listen 127.0.0.1:%%PORT_8081%%; merge_slashes off;', 'other', place('//', 'two'), place('/', 'one')),
+    server('listen 127.0.0.1:%%PORT_8081%%; server_name merged; merge_slashes on;', 'merged', place('//', 'mtwo'), place('/', 'mone')),
+    "server { listen 127.0.0.1:%%PORT_8083%%; opsauth_admin scope=write:x; opsauth_environment any;\n"
+        . 'location / { add_header X-Where bare always; add_header X-Reason $opsauth_reason always; proxy_pass http://%%UPSTREAM%%; '
+        . "\nlocation ~ ^/v(\\d)/ { add_header X-Where v always; add_header X-Reason \$opsauth_reason always; proxy_pass http://%%UPSTREAM%%; opsauth_admin off; } } }\n",
     server('listen 127.0.0.1:%%PORT_8082%%; server_name x;', 'alone', 'include more/*.conf;');
 
 my @REQUESTS = (
@@ -148,6 +153,8 @@ my @REQUESTS = (
         mail.example.net r1.example.net r12.example.net rx.example.net .net x.y.net)),
     (map { [$_, 'GET', '/', 8081] } qw(first anything)),
     ['first', 'GET', '//x', 8081], ['first', 'GET', '/a//../..', 8081], ['first', 'GET', '/a//../x', 8081],
+    ['merged', 'GET', '//x', 8081], ['merged', 'GET', '/x', 8081],
+    (map { ['z', 'GET', $_, 8083] } qw(/ /v1 /v1/x /v2/x)),
     (map { ['y', 'GET', $_, 8082] } qw(/ /inc /inc/x /outer)),
 );
 
@@ -437,7 +444,7 @@ subtest 'bad input' => sub {
 
     ($exit, $out, $err) = ask('--help');
     is("$exit $err", '0 ', '--help');
-    like($out, qr/^usage: opsauth explain ID METHOD URI --from ADDRESS.*^  opsauth explain/ms, 'with an example');
+    like($out, qr/^usage: opsauth explain ID\|- METHOD URI --from ADDRESS.*^  opsauth explain/ms, 'with an example');
     ok(!(grep { length > 100 } split /\n/, $out), 'no line is too long');
 };
 

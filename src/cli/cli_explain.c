@@ -34,7 +34,7 @@ static const cli_option_t  explain_options[] = {
 
 
 static const cli_verb_t  explain_alone = {
-    "", "ID METHOD URI --from ADDRESS", 3, 3,
+    "", "ID|- METHOD URI --from ADDRESS", 3, 3,
     "would this credential pass, and why", explain_options,
     "ID is a public id (key_... or tok_...). With - the key or token itself is "
     "read\nfrom stdin, and what nginx checks before it asks Redis is explained "
@@ -220,7 +220,10 @@ target_read(cli_explain_t *x)
 }
 
 
-/* merge_slashes: of the server, or of http */
+/*
+ * merge_slashes of the socket's default server, or of http: nginx reads the
+ * path before it knows the host
+ */
 static int
 merges_slashes(const cli_directive_t *http, const cli_directive_t *server)
 {
@@ -271,7 +274,7 @@ place_find(cli_explain_t *x)
     }
 
     if (cli_uri_normalise(x->url.path,
-                          merges_slashes(x->http, x->server.server),
+                          merges_slashes(x->http, x->server.first),
                           &x->target.uri, &error) != OA_OK)
     {
         return cli_fail(CLI_USAGE, "URI %s: nginx answers 400 to it: %s",

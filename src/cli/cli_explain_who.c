@@ -189,7 +189,7 @@ offline(cli_explain_t *x)
 }
 
 
-/* HMGET, as the module asks; 0: a field of it is no string */
+/* HMGET, as the module asks; what is no hash is OA_INVALID */
 static int
 fields_read(cli_explain_t *x, oa_str_t key, const oa_str_t *names, size_t n,
     oa_str_t *values, oa_rc_t *form)

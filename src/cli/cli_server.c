@@ -320,12 +320,13 @@ server_pick(const listens_t *listens, const listen_t *socket, const char *host,
 {
     fit_t                   fit, best;
     size_t                  i, k;
+    unsigned                named;
     const listen_t         *l;
-    const cli_directive_t  *d, *first;
+    const cli_directive_t  *d;
 
     memset(&best, 0, sizeof(best));
     memset(found, 0, sizeof(*found));
-    first = NULL;
+    named = 0;
 
     for (i = 0; i < listens->n; i++) {
         l = &listens->all[i];
@@ -336,12 +337,9 @@ server_pick(const listens_t *listens, const listen_t *socket, const char *host,
             continue;
         }
 
-        if (found->server == NULL || (l->first && first == NULL)) {
-            if (best.kind == FIT_NONE) {
-                found->server = l->server;
-            }
-
-            first = l->first ? l->server : first;
+        if (found->first == NULL || (l->first && !named)) {
+            found->first = l->server;
+            named = l->first;
         }
 
         for (d = cli_directive_find(l->server->first, "server_name");
@@ -361,6 +359,10 @@ server_pick(const listens_t *listens, const listen_t *socket, const char *host,
                 }
             }
         }
+    }
+
+    if (best.kind == FIT_NONE) {
+        found->server = found->first;
     }
 
     found->socket = (socket->from == 0)

@@ -28,6 +28,7 @@ typedef struct {
 typedef struct {
     const cli_directive_t  *server;
     const cli_directive_t  *name;       /* server_name that fits, or NULL */
+    const cli_directive_t  *first;      /* the socket's default server */
     const char             *socket;     /* "127.0.0.1:8080" */
 } cli_server_t;
 

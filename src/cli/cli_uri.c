@@ -56,6 +56,10 @@ cli_host_parse(const char *text, const char **host, unsigned *port)
         *p = (char) tolower((unsigned char) *p);
     }
 
+    if (strstr(copy, "..") != NULL) {
+        return OA_INVALID;
+    }
+
     if (p > copy && p[-1] == '.') {
         *--p = '\0';
     }
