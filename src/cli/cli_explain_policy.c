@@ -54,7 +54,7 @@ expiry_fact(const cli_explain_t *x)
     return (at == 0) ? "never"
            : cli_format("%s %s",
                         (x->request.now < at) ? "expires" : "expired",
-                        cli_time_local(at));
+                        x->cli->json ? cli_time_utc(at) : cli_time_local(at));
 }
 
 
@@ -198,6 +198,26 @@ requirement_row(cli_explain_t *x, const oa_step_t *step)
 }
 
 
+/* where it is no line of the configuration */
+static const char *
+decided_by(const cli_explain_t *x, oa_check_t check)
+{
+    switch (check) {
+
+    case OA_CHECK_ENVIRONMENT:
+    case OA_CHECK_ADMIN:
+        return "default";
+
+    case OA_CHECK_ENABLED:
+    case OA_CHECK_ACCOUNT_IPS:
+        return cli_format("account %s", cli_text_safe(x->account.id));
+
+    default:
+        return cli_text_safe(x->credential.id);
+    }
+}
+
+
 static void
 step_row(void *data, const oa_step_t *step)
 {
@@ -240,9 +260,7 @@ step_row(void *data, const oa_step_t *step)
                           : (step->check == OA_CHECK_ADMIN) ? x->place.admin
                           : NULL);
 
-    if (step->check == OA_CHECK_ENVIRONMENT || step->check == OA_CHECK_ADMIN) {
-        row->otherwise = "default";
-    }
+    row->otherwise = decided_by(x, step->check);
 }
 
 
@@ -301,7 +319,9 @@ cli_explain_decide(cli_explain_t *x)
     }
 
     if (x->account.rate.len != 0) {
-        (void) cli_explain_row(x, "rate", CLI_ROW_UNASKED,
+        (void) cli_explain_row(x, "rate",
+                               (x->reason == OA_REASON_OK) ? CLI_ROW_UNASKED
+                                                           : CLI_ROW_SKIPPED,
                                cli_text_safe(x->account.rate), NULL);
     }
 }
