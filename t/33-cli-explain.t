@@ -187,6 +187,12 @@ subtest 'servers and locations' => sub {
     }
 };
 
+# the gateway's rights, as docs/redis.md has them
+sub read_acl {
+    my ($line) = grep { /ACL SETUSER gateway/ } read_lines($t->root . '/docs/redis.md');
+    return $line =~ s/.*>PASSWORD //r;
+}
+
 sub read_lines {
     my ($path) = @_;
     open my $fh, '<:raw', $path // '/dev/null' or return;
@@ -355,7 +361,16 @@ subtest 'an id, the time, the store' => sub {
     like($x->{not_followed}[-1]{text}, qr/^error_page 401/, 'error pages, where they count');
     like((ask($id, 'GET', '/rewritten', '--from', '127.0.0.2'))[1], qr/^not followed: \w+\.conf:\d+: satisfy any$/m, 'for people');
 
-    $store->hash('opsauth:meta');
+    my $acl = read_acl();
+    $store->{redis}->cmd(qw(ACL SETUSER gateway on), '>reads-only', split ' ', $acl);
+    my @user = ('--redis-user', 'gateway', '--redis-password-file', $t->write_file('password', "reads-only\n", 0600));
+    is(with_key($key, 'GET', '/x', @user)->{reason}, 'revoked', 'what the gateway may do is enough for a key');
+    is(with_key($store->key, 'GET', '/x', @user)->{reason}, 'unknown', 'also for one that is unknown');
+    ($exit, $out, $err) = ask(@words, @user);
+    is("$exit $out", '1 ', 'but not for an id');
+    like($err, qr/does not allow user "gateway".* to run GET/, 'and so it is said');
+
+    $store->hash('opsauth:meta', x => 1);
     my $unknown = $store->key;
     is(with_key($unknown, 'GET', '/x')->{reason}, 'unavailable', 'a store that was never set up knows of nobody');
     $store->marker;

@@ -24,6 +24,8 @@ static const struct {
     { "auth_jwt", IN_HTTP|IN_SERVER|IN_LOCATION },
     { "allow", IN_HTTP|IN_SERVER|IN_LOCATION },
     { "deny", IN_HTTP|IN_SERVER|IN_LOCATION },
+    { "limit_req", IN_HTTP|IN_SERVER|IN_LOCATION },
+    { "limit_conn", IN_HTTP|IN_SERVER|IN_LOCATION },
     { "satisfy", IN_HTTP|IN_SERVER|IN_LOCATION },
     { "error_page", IN_HTTP|IN_SERVER|IN_LOCATION },
     { "if", IN_SERVER|IN_LOCATION },

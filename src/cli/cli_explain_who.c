@@ -279,13 +279,14 @@ account_get(cli_explain_t *x, oa_rc_t *form, oa_str_t *field)
 static int
 unknown(cli_explain_t *x, const char *fact)
 {
-    int          rc;
-    redisReply  *reply;
+    int       rc;
+    oa_rc_t   form;
+    oa_str_t  mark;
 
-    rc = cli_redis_call(&x->cli->redis,
-                        cli_command("EXISTS", cli_store_key(x->cli, "meta",
-                                                            cli_str(""))),
-                        &reply);
+    static const oa_str_t  field = oa_string("v");
+
+    rc = fields_read(x, cli_store_key(x->cli, "meta", cli_str("")), &field, 1,
+                     &mark, &form);
 
     if (rc != CLI_OK) {
         return rc;
@@ -293,10 +294,10 @@ unknown(cli_explain_t *x, const char *fact)
 
     x->reason = OA_REASON_UNKNOWN;
 
-    if (reply->integer == 0) {
+    if (form != OA_OK || mark.data == NULL) {
         x->reason = OA_REASON_UNAVAILABLE;
-        fact = cli_format("%s; but the store was never set up: there is no "
-                          "%smeta", fact,
+        fact = cli_format("%s; but the store was never set up: there is no v "
+                          "in %smeta", fact,
                           cli_text_safe(cli_str(x->cli->config.prefix.value)));
     }
 

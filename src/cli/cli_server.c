@@ -86,7 +86,7 @@ ports_parse(const char *text, listen_t *l)
 
     if (oa_text_number(cli_str(copy), 65535, &from) != OA_OK
         || oa_text_number(cli_str(dash ? dash : copy), 65535, &to) != OA_OK
-        || from == 0)
+        || from == 0 || to < from)
     {
         return 0;
     }
