@@ -68,6 +68,7 @@ $(BUILD)/.tools: | $(BUILD)
 	need libhiredis-dev '#include <hiredis/hiredis.h>'; \
 	need libssl-dev     '#include <openssl/evp.h>'; \
 	need libjansson-dev '#include <jansson.h>'; \
+	need libpcre2-dev   "$$(printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>')"; \
 	if [ ! -f $(NGINX_SRC)/auto/module ]; then \
 	    if [ $(NGINX_SRC) = /usr/share/nginx/src ]; then missing="$$missing nginx-dev"; \
 	    else echo "NGINX_SRC=$(NGINX_SRC) is no nginx source tree (no auto/module there)" >&2; exit 1; fi; \
@@ -107,7 +108,7 @@ $(BUILD)/obj/cli/%.o: src/cli/%.c | $(BUILD)/.tools
 	@$(CC) $(CFLAGS_C) -Isrc/core -Isrc/cli -c $< -o $@
 
 $(CLI): $(CORE_OBJ) $(CLI_OBJ)
-	@$(CC) $(OPT) -o $@ $^ -lhiredis -ljansson -lcrypto
+	@$(CC) $(OPT) -o $@ $^ -lhiredis -ljansson -lpcre2-8 -lcrypto
 	@echo "built $@"
 
 # written by the command from its own tables; it must run on this machine

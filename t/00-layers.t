@@ -76,7 +76,7 @@ sub includes {
 sub may_include {
     my ($layer, $header, $from) = @_;       # $from: the layer that owns the header
     my $hiredis = $header =~ m{^hiredis(?:/|\.h$)};
-    my $libc = $header !~ m{^(?:ngx_|nginx|oa_|cli_|hiredis|jansson|openssl/)};
+    my $libc = $header !~ m{^(?:ngx_|nginx|oa_|cli_|hiredis|jansson|pcre2|openssl/)};
 
     if ($layer eq 'core') {
         return $from eq 'core' if $from;
@@ -89,11 +89,11 @@ sub may_include {
     }
     if ($layer eq 'cli') {
         return $from eq 'core' || $from eq 'cli' if $from;
-        return $hiredis || $header eq 'jansson.h' || $header =~ m{^openssl/} || $libc;
+        return $hiredis || $header =~ /^(?:jansson|pcre2)\.h$/ || $header =~ m{^openssl/} || $libc;
     }
     # http, oauth and the file at the top
     return $from ne 'cli' if $from;
-    return !$hiredis;
+    return !$hiredis && $header ne 'pcre2.h';
 }
 
 sub core_is_pure {
@@ -310,6 +310,8 @@ subtest 'includes that are refused' => sub {
         ['http/ngx_http_opsauth_b.c', '"cli_a.h"'],
         ['cli/cli_b.c',            '<ngx_config.h>'],
         ['cli/cli_b.c',            '"ngx_opsauth_r.h"'],
+        ['core/oa_b.c',            '<pcre2.h>'],
+        ['http/ngx_http_opsauth_b.c', '<pcre2.h>'],
         ['elsewhere/x.c',          '<string.h>'],
     );
     for my $case (@bad) {
@@ -330,7 +332,7 @@ subtest 'includes that are right' => sub {
         'http/ngx_http_opsauth_b.c' => ['<ngx_http.h>', '"oa_a.h"', '"ngx_opsauth_r.h"',
             '"ngx_opsauth_s.h"', '"ngx_http_opsauth.h"', '<openssl/rand.h>'],
         'cli/cli_b.c' => ['"cli_a.h"', '"oa_a.h"', '<hiredis/hiredis.h>', '<jansson.h>',
-            '<time.h>', '<openssl/rand.h>', '<unistd.h>'],
+            '<pcre2.h>', '<time.h>', '<openssl/rand.h>', '<unistd.h>'],
     );
     for my $file (sort keys %good) {
         my $text = join '', map { "#include $_\n" } @{$good{$file}};

@@ -46,9 +46,9 @@ subtest 'clang' => sub {
 };
 
 subtest 'what is missing is named with its package' => sub {
-    for my $library (qw(hiredis openssl jansson)) {
+    for my $library (qw(hiredis openssl jansson pcre2)) {
         my %package = (hiredis => 'libhiredis-dev', openssl => 'libssl-dev',
-            jansson => 'libjansson-dev');
+            jansson => 'libjansson-dev', pcre2 => 'libpcre2-dev');
         my $cc = script("cc-$library", <<"SH");
 in=\$(cat)
 case \$in in *$library/*|*$library.h*) exit 1 ;; esac

@@ -2,13 +2,13 @@
  * Follows ngx_conf_read_token() of nginx: quotes count only at the start of a
  * word, a word ends at a blank, ";" or "{", "${name}" opens no block, a
  * backslash keeps the next character. Includes nest at most CLI_CONF_DEPTH
- * deep, which ends a circle too. Lua's blocks are beyond it, as they are
- * beyond nginx itself.
+ * deep, which ends a circle too. The body of a *_by_lua_block is passed over.
  */
 
 #include "cli.h"
 #include "cli_conf.h"
 #include "cli_file.h"
+#include "cli_lua.h"
 #include "cli_memory.h"
 #include "cli_text.h"
 
@@ -241,6 +241,26 @@ read_item(reader_t *r, cli_conf_item_t *item)
 }
 
 
+/* to the brace that ends it; lines are counted */
+static int
+skip_lua(reader_t *r)
+{
+    const unsigned char  *end;
+
+    end = r->p + cli_lua_length(r->p, (size_t) (r->end - r->p));
+
+    if (end == r->end) {
+        return conf_error(r, "the Lua block that begins here is not closed,");
+    }
+
+    for ( /* void */ ; r->p < end; r->p++) {
+        r->line += (*r->p == '\n');
+    }
+
+    return CLI_OK;
+}
+
+
 static int
 conf_include(conf_t *conf, const cli_conf_item_t *item)
 {
@@ -340,6 +360,12 @@ conf_file(conf_t *conf, const char *path, const char *from)
               && strcmp(item.words[0], "include") == 0)
              ? conf_include(conf, &item)
              : conf->handler(conf->data, &item);
+
+        if (rc == CLI_OK && item.what == CLI_CONF_OPEN
+            && cli_lua_is_block(item.words[0]))
+        {
+            rc = skip_lua(&r);
+        }
 
         if (rc != CLI_OK) {
             return rc;

@@ -240,7 +240,7 @@ block_choose(const blocks_t *blocks, const char *name, const block_t **store)
 
 /* an option, or else its variable; an empty variable is none */
 static cli_setting_t
-given(cli_t *cli, const char *option, const char *variable)
+given(const cli_t *cli, const char *option, const char *variable)
 {
     cli_setting_t  s;
 
@@ -260,6 +260,13 @@ given(cli_t *cli, const char *option, const char *variable)
 }
 
 
+cli_setting_t
+cli_config_file(const cli_t *cli)
+{
+    return given(cli, "config", "OPSAUTH_CONFIG");
+}
+
+
 static int
 config_file(cli_t *cli)
 {
@@ -268,8 +275,12 @@ config_file(cli_t *cli)
     cli_setting_t   conf, name;
     const block_t  *store;
 
-    conf = given(cli, "config", "OPSAUTH_CONFIG");
+    conf = cli_config_file(cli);
     name = given(cli, "store", "OPSAUTH_STORE");
+
+    if (cli->config.store != NULL) {
+        name.value = cli->config.store;
+    }
 
     if (conf.value == NULL) {
         /* left over in the environment, it may mean another call */

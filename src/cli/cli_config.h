@@ -28,11 +28,15 @@ typedef struct {
     cli_setting_t       block_user;     /* as the block has it, whatever */
     cli_setting_t       block_password_file;    /* options say besides */
     unsigned            block:1;        /* there is one */
+    const char         *store;          /* the block to read, if it is known */
     unsigned            read:1;
 } cli_config_t;
 
 
 struct cli_s;
+
+/* nginx.conf, by option or environment; value NULL where none is given */
+cli_setting_t cli_config_file(const struct cli_s *cli);
 
 /* fills cli->config; does nothing the second time */
 int cli_config_read(struct cli_s *cli);

@@ -20,9 +20,6 @@
 #include <openssl/crypto.h>
 
 
-#define STDIN_MAX  (64 * 1024)
-
-
 typedef struct {
     const cli_kind_t  *kind;
     cli_credential_t  *credential;
@@ -108,9 +105,8 @@ cli_credential_json(cli_t *cli, const cli_record_t *record)
 }
 
 
-/* a key where an id should be stands in the shell's history now */
-static int
-not_a_secret(cli_t *cli, const cli_kind_t *kind, const char *word)
+int
+cli_credential_not_secret(cli_t *cli, const cli_kind_t *kind, const char *word)
 {
     const oa_key_prefix_t  *prefix;
 
@@ -177,7 +173,7 @@ cli_credential_find(cli_t *cli, const cli_kind_t *kind, const char *id,
     rc = cli_store_open(cli);
 
     if (rc == CLI_OK) {
-        rc = not_a_secret(cli, kind, id);
+        rc = cli_credential_not_secret(cli, kind, id);
     }
 
     if (rc != CLI_OK) {
@@ -248,27 +244,27 @@ find_secret(cli_t *cli, const cli_kind_t *kind, oa_str_t secret,
 }
 
 
-static int
-stdin_read(unsigned char *text, size_t *len)
+int
+cli_credential_text(unsigned char *text, size_t *len)
 {
     ssize_t  n;
 
     *len = 0;
 
     do {
-        n = read(STDIN_FILENO, text + *len, STDIN_MAX - *len);
+        n = read(STDIN_FILENO, text + *len, CLI_STDIN_MAX - *len);
 
         if (n > 0) {
             *len += (size_t) n;
         }
 
-    } while ((n > 0 && *len < STDIN_MAX) || (n == -1 && errno == EINTR));
+    } while ((n > 0 && *len < CLI_STDIN_MAX) || (n == -1 && errno == EINTR));
 
     if (n == -1) {
         return cli_fail(CLI_FAILED, "can't read stdin: %s", strerror(errno));
     }
 
-    if (*len == STDIN_MAX) {
+    if (*len == CLI_STDIN_MAX) {
         return cli_fail(CLI_FAILED, "there is too much on stdin");
     }
 
@@ -286,7 +282,7 @@ cli_credential_stdin(cli_t *cli, const cli_kind_t *kind,
     unsigned char  *text;
 
     *n = 0;
-    text = cli_alloc(STDIN_MAX);
+    text = cli_alloc(CLI_STDIN_MAX);
     rc = cli_store_hasher(cli);
 
     if (rc == CLI_OK) {
@@ -294,7 +290,7 @@ cli_credential_stdin(cli_t *cli, const cli_kind_t *kind,
     }
 
     if (rc == CLI_OK) {
-        rc = stdin_read(text, &len);
+        rc = cli_credential_text(text, &len);
     }
 
     if (rc != CLI_OK) {

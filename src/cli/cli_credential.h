@@ -22,6 +22,8 @@ typedef struct {
 } cli_kind_t;
 
 
+#define CLI_STDIN_MAX  (64 * 1024)
+
 typedef struct cli_new_s  cli_new_t;
 
 /* a new credential, as the options ask for it */
@@ -88,6 +90,13 @@ int cli_credential_find(cli_t *cli, const cli_kind_t *kind, const char *id,
 /* the raw credentials on stdin, one a line */
 int cli_credential_stdin(cli_t *cli, const cli_kind_t *kind,
     cli_credential_t **credentials, size_t *n);
+
+/* stdin as it is, into text[CLI_STDIN_MAX] */
+int cli_credential_text(unsigned char *text, size_t *len);
+
+/* a key where an id should be stands in the shell's history now: CLI_USAGE */
+int cli_credential_not_secret(cli_t *cli, const cli_kind_t *kind,
+    const char *word);
 
 /* every word of the command line, "-" for stdin; runs to the end */
 int cli_credential_revoke(cli_t *cli, const cli_kind_t *kind);

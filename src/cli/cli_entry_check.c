@@ -15,7 +15,8 @@
 
 /* fields that people read and the gateway does not */
 static const char *const  extras[] = {
-    "name", "description", "hint", "created", "updated"
+    "name", "description", "hint", "created", "updated", "successor",
+    "predecessor"
 };
 
 

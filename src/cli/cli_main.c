@@ -30,6 +30,7 @@ static const cli_noun_t *const  nouns[] = {
     &cli_doctor_noun,
     &cli_completion_noun,
     &cli_man_noun,
+    &cli_explain_noun,
     NULL
 };
 

@@ -95,7 +95,6 @@ static oa_reason_t
 ngx_http_opsauth_check_offline(ngx_http_opsauth_loc_conf_t *olcf,
     ngx_http_opsauth_ctx_t *ctx)
 {
-    oa_str_t                   bearer;
     const oa_key_prefix_t     *prefix;
     ngx_http_opsauth_store_t  *store;
 
@@ -108,24 +107,10 @@ ngx_http_opsauth_check_offline(ngx_http_opsauth_loc_conf_t *olcf,
     }
 
     store = olcf->store;
-    bearer = ngx_http_opsauth_view(&ctx->bearer);
 
-    prefix = oa_key_prefix_find(store->key_prefixes->elts,
-                                store->key_prefixes->nelts, bearer);
-
-    if (prefix == NULL) {
-        return OA_REASON_OK;            /* an access token */
-    }
-
-    if (!(prefix->environment & olcf->environment)) {
-        return OA_REASON_ENVIRONMENT;
-    }
-
-    if (oa_key_check(prefix, bearer) != OA_OK) {
-        return OA_REASON_CHECKSUM;
-    }
-
-    return OA_REASON_OK;
+    return oa_policy_offline(store->key_prefixes->elts,
+                             store->key_prefixes->nelts, olcf->environment,
+                             ngx_http_opsauth_view(&ctx->bearer), &prefix);
 }
 
 

@@ -5,6 +5,8 @@
 
 #include "ngx_http_opsauth.h"
 
+#include "oa_rule.h"
+
 
 static char *ngx_http_opsauth_require_param(ngx_conf_t *cf, oa_rule_t *rule,
     ngx_array_t *requirements, ngx_str_t *param);
@@ -13,29 +15,25 @@ static char *ngx_http_opsauth_require_methods(ngx_conf_t *cf, oa_rule_t *rule,
 static char *ngx_http_opsauth_require_uri(ngx_conf_t *cf, oa_rule_t *rule,
     ngx_str_t *pattern);
 static char *ngx_http_opsauth_words(ngx_conf_t *cf, ngx_str_t *param,
-    ngx_str_t *words, oa_str_t *set);
-static ngx_int_t ngx_http_opsauth_param(ngx_str_t *param, const char *name,
-    ngx_str_t *value);
+    oa_str_t words, oa_str_t *set);
 
 
-static ngx_conf_bitmask_t  ngx_http_opsauth_methods[] = {
-    { ngx_string("GET"), NGX_HTTP_GET },
-    { ngx_string("HEAD"), NGX_HTTP_HEAD },
-    { ngx_string("POST"), NGX_HTTP_POST },
-    { ngx_string("PUT"), NGX_HTTP_PUT },
-    { ngx_string("DELETE"), NGX_HTTP_DELETE },
-    { ngx_string("PATCH"), NGX_HTTP_PATCH },
-    { ngx_string("OPTIONS"), NGX_HTTP_OPTIONS },
-    { ngx_string("TRACE"), NGX_HTTP_TRACE },
-    { ngx_string("MKCOL"), NGX_HTTP_MKCOL },
-    { ngx_string("COPY"), NGX_HTTP_COPY },
-    { ngx_string("MOVE"), NGX_HTTP_MOVE },
-    { ngx_string("PROPFIND"), NGX_HTTP_PROPFIND },
-    { ngx_string("PROPPATCH"), NGX_HTTP_PROPPATCH },
-    { ngx_string("LOCK"), NGX_HTTP_LOCK },
-    { ngx_string("UNLOCK"), NGX_HTTP_UNLOCK },
-    { ngx_null_string, 0 }
-};
+/* a request's method goes to the core as it is */
+
+#if (NGX_HTTP_GET != OA_METHOD_GET || NGX_HTTP_HEAD != OA_METHOD_HEAD         \
+     || NGX_HTTP_POST != OA_METHOD_POST || NGX_HTTP_PUT != OA_METHOD_PUT      \
+     || NGX_HTTP_DELETE != OA_METHOD_DELETE                                   \
+     || NGX_HTTP_MKCOL != OA_METHOD_MKCOL || NGX_HTTP_COPY != OA_METHOD_COPY  \
+     || NGX_HTTP_MOVE != OA_METHOD_MOVE                                       \
+     || NGX_HTTP_OPTIONS != OA_METHOD_OPTIONS                                 \
+     || NGX_HTTP_PROPFIND != OA_METHOD_PROPFIND                               \
+     || NGX_HTTP_PROPPATCH != OA_METHOD_PROPPATCH                             \
+     || NGX_HTTP_LOCK != OA_METHOD_LOCK                                       \
+     || NGX_HTTP_UNLOCK != OA_METHOD_UNLOCK                                   \
+     || NGX_HTTP_PATCH != OA_METHOD_PATCH                                     \
+     || NGX_HTTP_TRACE != OA_METHOD_TRACE)
+#error the methods of oa_rule.h are not those of this nginx
+#endif
 
 
 /* opsauth_require [scope=a|b] [role=a|b] [method=GET,HEAD] [uri=~regex] | off */
@@ -101,25 +99,32 @@ static char *
 ngx_http_opsauth_require_param(ngx_conf_t *cf, oa_rule_t *rule,
     ngx_array_t *requirements, ngx_str_t *param)
 {
+    oa_str_t           view;
     ngx_str_t          value;
+    oa_param_t         kind;
     oa_require_t       what;
     oa_requirement_t  *requirement;
 
-    if (ngx_http_opsauth_param(param, "method=", &value) == NGX_OK) {
+    kind = oa_rule_param(ngx_http_opsauth_view(param), &view);
+    value = ngx_http_opsauth_str(view);
+
+    switch (kind) {
+
+    case OA_PARAM_METHOD:
         return ngx_http_opsauth_require_methods(cf, rule, &value);
-    }
 
-    if (ngx_http_opsauth_param(param, "uri=", &value) == NGX_OK) {
+    case OA_PARAM_URI:
         return ngx_http_opsauth_require_uri(cf, rule, &value);
-    }
 
-    if (ngx_http_opsauth_param(param, "scope=", &value) == NGX_OK) {
+    case OA_PARAM_SCOPE:
         what = OA_REQUIRE_SCOPE;
+        break;
 
-    } else if (ngx_http_opsauth_param(param, "role=", &value) == NGX_OK) {
+    case OA_PARAM_ROLE:
         what = OA_REQUIRE_ROLE;
+        break;
 
-    } else {
+    default:
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"%V\" in \"opsauth_require\": "
                            "it must be \"scope=a|b\", \"role=a|b\", "
@@ -134,7 +139,7 @@ ngx_http_opsauth_require_param(ngx_conf_t *cf, oa_rule_t *rule,
 
     requirement->what = what;
 
-    return ngx_http_opsauth_words(cf, param, &value, &requirement->any);
+    return ngx_http_opsauth_words(cf, param, view, &requirement->any);
 }
 
 
@@ -142,51 +147,26 @@ static char *
 ngx_http_opsauth_require_methods(ngx_conf_t *cf, oa_rule_t *rule,
     ngx_str_t *names)
 {
-    u_char              *p, *last, *start;
-    ngx_str_t            name;
-    ngx_conf_bitmask_t  *method;
+    oa_str_t   bad;
+    ngx_str_t  name;
 
     if (rule->methods) {
         return "has two \"method=\" in one line; write \"method=GET,HEAD\"";
     }
 
-    p = names->data;
-    last = names->data + names->len;
+    if (oa_rule_methods(ngx_http_opsauth_view(names), &rule->methods, &bad)
+        != OA_OK)
+    {
+        name = ngx_http_opsauth_str(bad);
 
-    for ( ;; ) {
-        start = p;
-
-        while (p < last && *p != ',' && *p != '|') {
-            p++;
-        }
-
-        name.data = start;
-        name.len = p - start;
-
-        for (method = ngx_http_opsauth_methods; method->name.len; method++) {
-            if (method->name.len == name.len
-                && ngx_strncmp(method->name.data, name.data, name.len) == 0)
-            {
-                break;
-            }
-        }
-
-        if (method->name.len == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown method \"%V\" in \"opsauth_require\": "
-                               "methods are in capitals, separated by commas, "
-                               "like \"method=GET,HEAD\"", &name);
-            return NGX_CONF_ERROR;
-        }
-
-        rule->methods |= (uint32_t) method->mask;
-
-        if (p == last) {
-            return NGX_CONF_OK;
-        }
-
-        p++;
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "unknown method \"%V\" in \"opsauth_require\": "
+                           "methods are in capitals, separated by commas, "
+                           "like \"method=GET,HEAD\"", &name);
+        return NGX_CONF_ERROR;
     }
+
+    return NGX_CONF_OK;
 }
 
 
@@ -195,14 +175,18 @@ ngx_http_opsauth_require_uri(ngx_conf_t *cf, oa_rule_t *rule,
     ngx_str_t *pattern)
 {
 #if (NGX_PCRE)
+    int                  caseless;
     u_char               errstr[NGX_MAX_CONF_ERRSTR];
+    oa_str_t             regex;
     ngx_regex_compile_t  rc;
 
     if (rule->uri) {
         return "has two \"uri=\" in one line";
     }
 
-    if (pattern->len < 2 || pattern->data[0] != '~') {
+    if (oa_rule_uri(ngx_http_opsauth_view(pattern), &regex, &caseless)
+        != OA_OK)
+    {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid \"uri=%V\" in \"opsauth_require\": it must "
                            "be a regular expression, like \"uri=~^/v1/plans\" "
@@ -212,15 +196,12 @@ ngx_http_opsauth_require_uri(ngx_conf_t *cf, oa_rule_t *rule,
 
     ngx_memzero(&rc, sizeof(ngx_regex_compile_t));
 
-    rc.pattern.data = pattern->data + 1;
-    rc.pattern.len = pattern->len - 1;
+    rc.pattern = ngx_http_opsauth_str(regex);
     rc.pool = cf->pool;
     rc.err.len = NGX_MAX_CONF_ERRSTR;
     rc.err.data = errstr;
 
-    if (rc.pattern.data[0] == '*') {
-        rc.pattern.data++;
-        rc.pattern.len--;
+    if (caseless) {
         rc.options = NGX_REGEX_CASELESS;
     }
 
@@ -276,8 +257,8 @@ ngx_http_opsauth_admin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_opsauth_loc_conf_t *olcf = conf;
 
     char                      *rv;
-    oa_str_t                  *set;
-    ngx_str_t                 *value, words;
+    oa_str_t                  *set, words;
+    ngx_str_t                 *value;
     ngx_uint_t                 i;
     ngx_http_opsauth_admin_t  *admin;
 
@@ -301,15 +282,17 @@ ngx_http_opsauth_admin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        if (ngx_http_opsauth_param(&value[i], "role=", &words) == NGX_OK) {
+        switch (oa_rule_param(ngx_http_opsauth_view(&value[i]), &words)) {
+
+        case OA_PARAM_ROLE:
             set = &admin->roles;
+            break;
 
-        } else if (ngx_http_opsauth_param(&value[i], "scope=", &words)
-                   == NGX_OK)
-        {
+        case OA_PARAM_SCOPE:
             set = &admin->scopes;
+            break;
 
-        } else {
+        default:
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid parameter \"%V\" in \"opsauth_admin\": "
                                "it must be \"role=administrator\", "
@@ -324,7 +307,7 @@ ngx_http_opsauth_admin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
 
-        rv = ngx_http_opsauth_words(cf, &value[i], &words, set);
+        rv = ngx_http_opsauth_words(cf, &value[i], words, set);
         if (rv != NGX_CONF_OK) {
             return rv;
         }
@@ -337,48 +320,17 @@ ngx_http_opsauth_admin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 /* "a|b,c" -> the set "a b c" */
 
 static char *
-ngx_http_opsauth_words(ngx_conf_t *cf, ngx_str_t *param, ngx_str_t *words,
+ngx_http_opsauth_words(ngx_conf_t *cf, ngx_str_t *param, oa_str_t words,
     oa_str_t *set)
 {
-    size_t      i, len;
-    u_char     *packed, *p;
-    ngx_str_t   text;
-    ngx_uint_t  empty;
+    u_char  *room;
 
-    p = ngx_pnalloc(cf->pool, words->len * 2 + 1);
-    if (p == NULL) {
+    room = ngx_pnalloc(cf->pool, words.len * 2 + 1);
+    if (room == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    text.data = p;
-    text.len = words->len;
-    packed = p + words->len;
-    empty = 1;
-
-    for (i = 0; i < words->len; i++) {
-        p[i] = words->data[i];
-
-        if (p[i] == '|' || p[i] == ',') {
-            if (empty) {
-                break;
-            }
-
-            p[i] = ' ';
-            empty = 1;
-            continue;
-        }
-
-        if (p[i] == ' ' || p[i] == '\t') {
-            break;
-        }
-
-        empty = 0;
-    }
-
-    if (empty || i < words->len
-        || oa_set_pack(ngx_http_opsauth_view(&text), packed, words->len, &len)
-           != OA_OK)
-    {
+    if (oa_rule_words(words, room, set) != OA_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid \"%V\": words of printable ASCII, "
                            "alternatives separated by \"|\" or \",\", like "
@@ -386,26 +338,5 @@ ngx_http_opsauth_words(ngx_conf_t *cf, ngx_str_t *param, ngx_str_t *words,
         return NGX_CONF_ERROR;
     }
 
-    set->data = packed;
-    set->len = len;
-
     return NGX_CONF_OK;
-}
-
-
-static ngx_int_t
-ngx_http_opsauth_param(ngx_str_t *param, const char *name, ngx_str_t *value)
-{
-    size_t  len;
-
-    len = ngx_strlen(name);
-
-    if (param->len < len || ngx_strncmp(param->data, name, len) != 0) {
-        return NGX_DECLINED;
-    }
-
-    value->data = param->data + len;
-    value->len = param->len - len;
-
-    return NGX_OK;
 }

@@ -191,6 +191,60 @@ read_rule(char *line)
 }
 
 
+/* what oa_policy_explain() tells, for a look at it afterwards */
+typedef struct {
+    unsigned   steps;
+    unsigned   failed;          /* steps that were no */
+    unsigned   disorder;        /* a step behind one that comes later */
+    oa_step_t  last;
+} told_t;
+
+
+static void
+step(void *data, const oa_step_t *s)
+{
+    told_t  *told = data;
+
+    told->disorder += (told->steps != 0 && s->check < told->last.check
+                       && s->check < OA_CHECK_MATCH);
+    told->failed += (s->rc != OA_OK && s->check != OA_CHECK_ADMIN
+                     && s->check != OA_CHECK_MATCH);
+    told->steps++;
+    told->last = *s;
+}
+
+
+/* the same verdict as by oa_policy_decide(), and the steps lead to it */
+
+static void
+explained(const oa_policy_t *policy, const oa_request_t *request,
+    const oa_credential_t *c, const oa_account_t *a,
+    const oa_verdict_t *verdict, unsigned number)
+{
+    told_t        told;
+    oa_trace_t    trace;
+    oa_verdict_t  other;
+
+    memset(&told, 0, sizeof(told));
+    trace.step = step;
+    trace.data = &told;
+
+    oa_policy_explain(policy, request, c, a, &other, &trace);
+
+    ok(other.reason == verdict->reason && other.rule == verdict->rule
+       && other.requirement == verdict->requirement
+       && other.admin == verdict->admin,
+       "line %u: explained, it is the same verdict", number);
+
+    ok(told.disorder == 0
+       && told.failed == (verdict->reason != OA_REASON_OK)
+       && (verdict->requirement == NULL
+           || told.last.requirement == verdict->requirement)
+       && (!verdict->admin || told.last.check == OA_CHECK_ADMIN),
+       "line %u: the steps are in order and end at what decided", number);
+}
+
+
 static oa_rc_t
 uri_match(const void *uri, void *data)
 {
@@ -373,6 +427,8 @@ row(char **f, unsigned number)
        && (verdict.rule != NULL) == (verdict.requirement != NULL)
        && !(verdict.admin && wanted != OA_REASON_OK),
        "line %u: rule and requirement go with the reason", number);
+
+    explained(&policy, &request, &c, &a, &verdict, number);
 }
 
 
