@@ -125,7 +125,7 @@ help_all(const cli_noun_t *const *nouns)
     printf("\nWhere the store is stands in the opsauth_store block of "
            "nginx.conf (-c). Options\nabove, or OPSAUTH_CONFIG, OPSAUTH_STORE, "
            "OPSAUTH_REDIS, OPSAUTH_REDIS_USER,\nOPSAUTH_REDIS_PASSWORD_FILE, "
-           "OPSAUTH_PEPPER_FILE, OPSAUTH_PREFIX and\nOPSAUTH_KEY_PREFIX in the "
+           "OPSAUTH_PEPPER_FILE, OPSAUTH_PREFIX,\nOPSAUTH_KEY_PREFIX and OPSAUTH_LEASE in the "
            "environment, do without it or override it; options\nwin over the "
            "environment, the environment over the file.\n"
            "\n"

@@ -42,6 +42,7 @@ static const struct {
     { "OPSAUTH_PEPPER_FILE", "as --pepper-file" },
     { "OPSAUTH_PREFIX", "as --prefix" },
     { "OPSAUTH_KEY_PREFIX", "as --key-prefix; several with blanks in between" },
+    { "OPSAUTH_LEASE", "as --lease" },
     { "NO_COLOR", "where it is not empty, nothing is coloured" },
     { "TZ", "the time zone of tables, and of times without one" }
 };
