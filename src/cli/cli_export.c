@@ -248,9 +248,11 @@ summary(export_t *ex)
     json_t  *object;
 
     if (!ex->cli->json) {
-        cli_note("%llu accounts and %llu credentials written",
+        cli_note("%llu account%s and %llu credential%s written",
                  (unsigned long long) ex->accounts,
-                 (unsigned long long) ex->credentials);
+                 (ex->accounts == 1) ? "" : "s",
+                 (unsigned long long) ex->credentials,
+                 (ex->credentials == 1) ? "" : "s");
         return CLI_OK;
     }
 

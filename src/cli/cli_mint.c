@@ -407,6 +407,33 @@ cli_credential_create(cli_t *cli, cli_new_t *new)
 }
 
 
+/* "read tenants" for "read:tenants": nothing is wrong with it, but is it meant? */
+static void
+scopes_doubt(oa_str_t given)
+{
+    oa_str_t     word;
+    const char  *p, *end;
+
+    p = (const char *) given.data;
+    end = p + given.len;
+
+    while (p < end) {
+        word.data = (const unsigned char *) p;
+        word.len = strcspn(p, " ");
+
+        if (word.len != 0 && memchr(p, ':', word.len) == NULL
+            && !oa_text_eq(word, "admin"))
+        {
+            cli_note("--scope %s is no ACTION:RESOURCE (read:tenants): it opens "
+                     "only what a rule names by just this word",
+                     cli_quote(word));
+        }
+
+        p += word.len + 1;
+    }
+}
+
+
 int
 cli_credential_scopes(cli_t *cli, oa_str_t *scopes)
 {
@@ -440,6 +467,7 @@ cli_credential_scopes(cli_t *cli, oa_str_t *scopes)
 
     parts[0] = cli_copy(granted.data, granted.len);
     parts[1] = cli_copy(given.data, given.len);
+    scopes_doubt(cli_str(parts[1]));
     given = cli_str(cli_text_join(parts, 2, " "));
     set = cli_alloc(given.len + 1);
 
