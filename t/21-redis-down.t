@@ -108,6 +108,10 @@ subtest 'restarted' => sub {
     is(lines($t->log, qr/opsauth: redis/), 0, 'nothing to say of it') or diag $t->log;
 
     # --- stale --------------------------------------------------------------------------
+    # what was read before the feed is back was read from a server that is replaced
+    for my $place (qw(/ /strict /brief)) {
+        ok(OpsAuth::Process->poll(20, sub { sleep 0.15; told($t->get($place, key => $key)) eq '200 ok hit' }), "the feed of $place is back");
+    }
     my %key = map { $_ => $store->issue } qw(known dying revoked late);
     $store->update($key{dying}, expires => int(time) + 5);
     my @places = qw(/ /strict /brief);
