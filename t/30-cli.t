@@ -466,4 +466,13 @@ is_deeply([grep { $secret{$_} && length > 16 } @stored, @{$redis->cmd('KEYS', '*
     'no key, token or pepper in Redis');
 
 unlink $pepper, "$dir/link", glob "$dir/cli.*";
+subtest 'a scope that looks mistyped' => sub {
+    opsauth(qw(account create doubt));
+    ($rc, $out, $err) = opsauth(qw(key create --account doubt --name x --scope), 'read tenants');
+    is($rc, 0, 'is taken as it is');
+    like($err, qr/--scope "$_" is no ACTION:RESOURCE/, "... but \"$_\" is pointed out") for qw(read tenants);
+    ($rc, $out, $err) = opsauth(qw(key create --account doubt --name x --scope read:tenants --scope admin));
+    unlike($err, qr/ACTION:RESOURCE/, 'not the usual ones');
+};
+
 $t->done;
