@@ -81,6 +81,7 @@ subtest 'hits' => sub {
 
     $fake->reset;
     my $bad = fresh($store, state => 'revoked');
+    sleep 0.3;                          # until that has been announced
     is(told($t->get('/long/', key => $bad)), "401 miss a$n", 'a revoked key');
     is_deeply(seen($t->parallel(20, 'GET', '/long/', key => $bad)), { "401 hit a$n" => 20 }, 'is remembered too');
     is(reads(), 1, 'all in all: nobody asks for its account');

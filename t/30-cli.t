@@ -452,6 +452,15 @@ subtest 'stdout that takes nothing' => sub {
     is($t->read_file('pipe.rc'), "1\n", 'a pipe that nobody reads');
 };
 
+subtest 'a scope that looks mistyped' => sub {
+    opsauth(qw(account create doubt));
+    ($rc, $out, $err) = opsauth(qw(key create --account doubt --name x --scope), 'read tenants');
+    is($rc, 0, 'is taken as it is');
+    like($err, qr/--scope "$_" is no ACTION:RESOURCE/, "... but \"$_\" is pointed out") for qw(read tenants);
+    ($rc, $out, $err) = opsauth(qw(key create --account doubt --name x --scope read:tenants --scope admin));
+    unlike($err, qr/ACTION:RESOURCE/, 'not the usual ones');
+};
+
 # --- nothing secret anywhere -----------------------------------------------------
 
 my $dump = join "\n", map { join ' ', %$_ } audit();
@@ -466,13 +475,4 @@ is_deeply([grep { $secret{$_} && length > 16 } @stored, @{$redis->cmd('KEYS', '*
     'no key, token or pepper in Redis');
 
 unlink $pepper, "$dir/link", glob "$dir/cli.*";
-subtest 'a scope that looks mistyped' => sub {
-    opsauth(qw(account create doubt));
-    ($rc, $out, $err) = opsauth(qw(key create --account doubt --name x --scope), 'read tenants');
-    is($rc, 0, 'is taken as it is');
-    like($err, qr/--scope "$_" is no ACTION:RESOURCE/, "... but \"$_\" is pointed out") for qw(read tenants);
-    ($rc, $out, $err) = opsauth(qw(key create --account doubt --name x --scope read:tenants --scope admin));
-    unlike($err, qr/ACTION:RESOURCE/, 'not the usual ones');
-};
-
 $t->done;
