@@ -16,6 +16,7 @@
  */
 
 #include "cli_account.h"
+#include "cli_credential.h"
 #include "cli_memory.h"
 #include "cli_output.h"
 #include "cli_store.h"
@@ -120,29 +121,10 @@ static int
 ids_read(cli_t *cli, delete_t *d, const oa_str_t *ids, size_t n)
 {
     int           rc;
-    size_t        i, k;
-    oa_str_t      keys[BATCH], digests[BATCH];
+    size_t        k;
     cli_record_t  records[BATCH];
 
-    for (i = 0; i < n; i++) {
-        keys[i] = cli_store_key(cli, "id:", ids[i]);
-    }
-
-    rc = cli_store_strings(cli, keys, n, digests);
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    /* tokens that Redis has forgotten are still in the set */
-
-    for (i = 0, k = 0; i < n; i++) {
-        if (digests[i].data != NULL) {
-            keys[k++] = cli_store_key(cli, "credential:", digests[i]);
-        }
-    }
-
-    rc = cli_store_read_many(cli, keys, k, records);
+    rc = cli_credential_read_ids(cli, ids, n, records, &k);
 
     if (rc == CLI_OK) {
         live_add(d, records, k);

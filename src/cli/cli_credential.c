@@ -512,3 +512,37 @@ cli_credential_revoke(cli_t *cli, const cli_kind_t *kind)
 
     return rc;
 }
+
+
+int
+cli_credential_read_ids(cli_t *cli, const oa_str_t *ids, size_t n,
+    cli_record_t *records, size_t *found)
+{
+    int        rc;
+    size_t     i, k;
+    oa_str_t  *keys, *digests;
+
+    *found = 0;
+    keys = cli_alloc((n + 1) * sizeof(oa_str_t));
+    digests = cli_alloc((n + 1) * sizeof(oa_str_t));
+
+    for (i = 0; i < n; i++) {
+        keys[i] = cli_store_key(cli, "id:", ids[i]);
+    }
+
+    rc = cli_store_strings(cli, keys, n, digests);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
+    for (i = 0, k = 0; i < n; i++) {
+        if (digests[i].data != NULL) {
+            keys[k++] = cli_store_key(cli, "credential:", digests[i]);
+        }
+    }
+
+    *found = k;
+
+    return cli_store_read_many(cli, keys, k, records);
+}

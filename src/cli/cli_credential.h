@@ -87,6 +87,14 @@ int cli_credential_options(cli_t *cli, cli_new_t *new, const char *expires);
 int cli_credential_find(cli_t *cli, const cli_kind_t *kind, const char *id,
     cli_credential_t *credential);
 
+/*
+ * The records of n ids, *found of them, in the order of the ids; an id whose
+ * record is gone (a token that Redis has forgotten) is passed over. records
+ * has room for n.
+ */
+int cli_credential_read_ids(cli_t *cli, const oa_str_t *ids, size_t n,
+    cli_record_t *records, size_t *found);
+
 /* the raw credentials on stdin, one a line */
 int cli_credential_stdin(cli_t *cli, const cli_kind_t *kind,
     cli_credential_t **credentials, size_t *n);

@@ -169,37 +169,17 @@ list_ids(cli_t *cli, oa_str_t **ids, size_t *n)
 }
 
 
-/* ids -> records of keys; ids without one are passed over */
+/* ids -> records of keys; what is none, or has none, is passed over */
 static int
 list_records(cli_t *cli, const oa_str_t *ids, size_t n,
     cli_record_t **records, size_t *found)
 {
-    int        rc;
-    size_t     i, k;
-    oa_str_t  *keys, *digests;
+    int     rc;
+    size_t  i, k;
 
-    keys = cli_alloc((n + 1) * sizeof(oa_str_t));
-    digests = cli_alloc((n + 1) * sizeof(oa_str_t));
     *records = cli_alloc((n + 1) * sizeof(cli_record_t));
 
-    for (i = 0; i < n; i++) {
-        keys[i] = cli_store_key(cli, "id:", ids[i]);
-    }
-
-    rc = cli_store_strings(cli, keys, n, digests);
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    for (i = 0, k = 0; i < n; i++) {
-        if (digests[i].data != NULL) {
-            keys[k++] = cli_store_key(cli, "credential:", digests[i]);
-        }
-    }
-
-    n = k;
-    rc = cli_store_read_many(cli, keys, n, *records);
+    rc = cli_credential_read_ids(cli, ids, n, *records, &n);
 
     for (i = 0, k = 0; i < n && rc == CLI_OK; i++) {
         if ((*records)[i].reply != NULL
