@@ -16,7 +16,7 @@
 
 
 #define NGX_OPSAUTH_CACHE_MAGIC    0x31656863616e6f7aULL
-#define NGX_OPSAUTH_CACHE_VERSION  4
+#define NGX_OPSAUTH_CACHE_VERSION  5
 
 /* as nginx asks of its own zones */
 #define NGX_OPSAUTH_CACHE_PAGES    8
