@@ -21,6 +21,11 @@ MODULESDIR ?= /usr/lib/nginx/modules
 
 WARN     := -Wall -Wextra -Werror -Wno-unused-parameter
 HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+# the module as a whole, where compiler and linker can: a request goes through
+# small functions in many files. LTO= turns it off
+LTO      ?= $(shell d=$$(mktemp -d) && echo 'int one;' \
+                | $(CC) -flto=auto -fPIC -shared -x c - -o $$d/one.so 2>/dev/null \
+                && echo -flto=auto; rm -rf "$$d")
 NGX_OPT  := $(OPT) $(HARDEN) $(WARN) -Wno-missing-field-initializers
 CFLAGS_C := -std=c11 -D_GNU_SOURCE $(OPT) $(HARDEN) $(WARN) -MMD -MP
 
@@ -31,7 +36,7 @@ CORE_SRC := $(wildcard src/core/*.c)
 CORE_OBJ := $(CORE_SRC:src/%.c=$(BUILD)/obj/%.o)
 CLI_SRC  := $(wildcard src/cli/*.c)
 CLI_OBJ  := $(CLI_SRC:src/%.c=$(BUILD)/obj/%.o)
-MOD_SRC  := ngx_http_opsauth_module.c config $(wildcard src/core/*.[ch] \
+MOD_SRC  := ngx_http_opsauth_module.c config src/module.map $(wildcard src/core/*.[ch] \
             src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch])
 
 .PHONY: all module cli unit deps deps-build demo demo-stop test check stress \
@@ -84,7 +89,7 @@ $(BUILD):
 # --- the module: nginx's own configure and make ------------------------------
 
 $(BUILD)/nginx/Makefile: config Makefile $(sort $(dir $(MOD_SRC))) | $(BUILD)/.tools
-	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/nginx" dynamic "$(CC)" "$(NGX_OPT)" $(NGINX_CONFIGURE)
+	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/nginx" dynamic "$(CC)" "$(NGX_OPT) $(LTO)" "$(LTO)" $(NGINX_CONFIGURE)
 	@touch $@
 
 $(MODULE): $(BUILD)/nginx/Makefile $(MOD_SRC)
@@ -93,7 +98,7 @@ $(MODULE): $(BUILD)/nginx/Makefile $(MOD_SRC)
 	@echo "built $@"
 
 static: $(BUILD)/.tools
-	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" $(NGINX_CONFIGURE)
+	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" "" $(NGINX_CONFIGURE)
 	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/static/Makefile binary
 	@echo "built $(BUILD)/static/nginx"
 

@@ -28,8 +28,6 @@ static const unsigned char  oa_addr_mapped[12] = {
 static oa_rc_t oa_addr_pton(oa_str_t text, unsigned char bytes[16],
     size_t *len);
 static oa_rc_t oa_cidr_entry(oa_str_t text, unsigned char *entry, size_t *len);
-static int oa_cidr_covers(const unsigned char *net, unsigned bits,
-    const unsigned char *addr);
 
 
 void
@@ -237,6 +235,34 @@ oa_cidr_entry(oa_str_t text, unsigned char *entry, size_t *len)
 }
 
 
+static inline uint32_t
+oa_cidr_word(const unsigned char *p)
+{
+    return (uint32_t) p[0] << 24 | (uint32_t) p[1] << 16
+           | (uint32_t) p[2] << 8 | p[3];
+}
+
+
+static inline int
+oa_cidr_covers(const unsigned char *net, unsigned bits,
+    const unsigned char *addr)
+{
+    for ( /* void */ ; bits >= 32; bits -= 32) {
+        if (oa_cidr_word(net) != oa_cidr_word(addr)) {
+            return 0;
+        }
+
+        net += 4;
+        addr += 4;
+    }
+
+    /* a packed list may be damaged: bits behind the prefix are not looked at */
+
+    return bits == 0
+           || ((oa_cidr_word(net) ^ oa_cidr_word(addr)) >> (32 - bits)) == 0;
+}
+
+
 oa_rc_t
 oa_cidr_match(oa_str_t packed, const oa_addr_t *addr)
 {
@@ -291,23 +317,4 @@ oa_cidr_match(oa_str_t packed, const oa_addr_t *addr)
     }
 
     return rc;
-}
-
-
-static int
-oa_cidr_covers(const unsigned char *net, unsigned bits,
-    const unsigned char *addr)
-{
-    unsigned  whole, rest;
-
-    whole = bits / 8;
-    rest = bits % 8;
-
-    if (memcmp(net, addr, whole) != 0) {
-        return 0;
-    }
-
-    /* a packed list may be damaged: bits behind the prefix are not looked at */
-
-    return rest == 0 || ((net[whole] ^ addr[whole]) >> (8 - rest)) == 0;
 }

@@ -63,7 +63,7 @@ typedef struct {
     oa_reason_t               reason;
     const oa_rule_t          *rule;         /* that denied, or NULL */
     const oa_requirement_t   *requirement;  /* of it that failed, or NULL */
-    unsigned                  admin:1;      /* passed the rules as admin */
+    unsigned                  admin:1;      /* passes as such, by no rule */
 } oa_verdict_t;
 
 

@@ -27,8 +27,7 @@
 #define OA_RECORD_ENABLED           1
 #define OA_RECORD_REFRESH           2
 
-#define OA_CREDENTIAL_TEXTS         6
-#define OA_ACCOUNT_TEXTS            6
+#define OA_RECORD_TEXTS             6       /* of either kind */
 
 
 typedef struct {
@@ -40,7 +39,7 @@ typedef struct {
     unsigned char  unused[3];
     int64_t        expires;
     int64_t        deprecated;
-    uint16_t       len[OA_CREDENTIAL_TEXTS];
+    uint16_t       len[OA_RECORD_TEXTS];
     unsigned char  account_key[OA_ACCOUNT_KEY_LEN];
     unsigned char  unused_end[4];
 } oa_credential_header_t;
@@ -51,7 +50,7 @@ typedef struct {
     unsigned char  layout;
     unsigned char  flags;
     unsigned char  unused;
-    uint16_t       len[OA_ACCOUNT_TEXTS];
+    uint16_t       len[OA_RECORD_TEXTS];
 } oa_account_header_t;
 
 
@@ -82,13 +81,11 @@ static oa_rc_t oa_record_put_set(oa_record_block_t *block, oa_str_t text,
     uint16_t *len);
 static oa_rc_t oa_record_put_ips(oa_record_block_t *block, oa_str_t text,
     uint16_t *len);
-static oa_rc_t oa_record_texts(const unsigned char *packed, size_t len,
-    size_t header, const uint16_t *lens, size_t n, oa_str_t **texts);
 
 
 /* in the order of the lengths in the header; the views follow it */
 
-static const oa_record_layout_t  oa_credential_layout[OA_CREDENTIAL_TEXTS] = {
+static const oa_record_layout_t  oa_credential_layout[OA_RECORD_TEXTS] = {
     { OA_CREDENTIAL_ID, oa_record_put },
     { OA_CREDENTIAL_ACCOUNT, oa_record_put },
     { OA_CREDENTIAL_SCOPES, oa_record_put_set },
@@ -99,7 +96,7 @@ static const oa_record_layout_t  oa_credential_layout[OA_CREDENTIAL_TEXTS] = {
 
 /* behind the id, which is no field */
 
-static const oa_record_layout_t  oa_account_layout[OA_ACCOUNT_TEXTS - 1] = {
+static const oa_record_layout_t  oa_account_layout[OA_RECORD_TEXTS - 1] = {
     { OA_ACCOUNT_TENANT, oa_record_put },
     { OA_ACCOUNT_AFFILIATE, oa_record_put },
     { OA_ACCOUNT_ROLES, oa_record_put_set },
@@ -158,7 +155,7 @@ oa_credential_pack(const oa_str_t values[OA_CREDENTIAL_FIELDS],
     block.start = out;
     block.len = sizeof(header);
 
-    if (oa_record_put_all(&block, oa_credential_layout, OA_CREDENTIAL_TEXTS,
+    if (oa_record_put_all(&block, oa_credential_layout, OA_RECORD_TEXTS,
                           values, oa_credential_fields, header.len, field)
         != OA_OK)
     {
@@ -212,7 +209,7 @@ oa_account_pack(oa_str_t id, const oa_str_t values[OA_ACCOUNT_FIELDS],
 
     if (oa_record_put(&block, id, &header.len[0]) != OA_OK
         || oa_record_put_all(&block, oa_account_layout,
-                             OA_ACCOUNT_TEXTS - 1, values, oa_account_fields,
+                             OA_RECORD_TEXTS - 1, values, oa_account_fields,
                              &header.len[1], field)
            != OA_OK)
     {
@@ -307,11 +304,32 @@ oa_record_put_ips(oa_record_block_t *block, oa_str_t text, uint16_t *len)
 }
 
 
+/* the texts behind the header must fill the block exactly, together */
+
+static inline size_t
+oa_record_texts_len(const uint16_t len[OA_RECORD_TEXTS])
+{
+    return (size_t) len[0] + len[1] + len[2] + len[3] + len[4] + len[5];
+}
+
+
+/* returns where the next one starts */
+
+static inline const unsigned char *
+oa_record_text(const unsigned char *p, size_t len, oa_str_t *text)
+{
+    text->len = len;
+    text->data = p;
+
+    return p + len;
+}
+
+
 oa_rc_t
 oa_credential_view(const unsigned char *packed, size_t len,
     oa_credential_t *credential)
 {
-    oa_str_t               *texts[OA_CREDENTIAL_TEXTS];
+    const unsigned char    *text;
     oa_credential_header_t  header;
 
     if (len < sizeof(header) || len > OA_RECORD_MAX) {
@@ -334,20 +352,19 @@ oa_credential_view(const unsigned char *packed, size_t len,
         return OA_INVALID;
     }
 
-    texts[0] = &credential->id;
-    texts[1] = &credential->account;
-    texts[2] = &credential->scopes;
-    texts[3] = &credential->ips;
-    texts[4] = &credential->subject;
-    texts[5] = &credential->client;
-
-    if (oa_record_texts(packed, len, sizeof(header), header.len,
-                        OA_CREDENTIAL_TEXTS, texts)
-        != OA_OK)
-    {
+    if (oa_record_texts_len(header.len) != len - sizeof(header)) {
         memset(credential, 0, sizeof(*credential));
         return OA_INVALID;
     }
+
+    text = packed + sizeof(header);
+
+    text = oa_record_text(text, header.len[0], &credential->id);
+    text = oa_record_text(text, header.len[1], &credential->account);
+    text = oa_record_text(text, header.len[2], &credential->scopes);
+    text = oa_record_text(text, header.len[3], &credential->ips);
+    text = oa_record_text(text, header.len[4], &credential->subject);
+    (void) oa_record_text(text, header.len[5], &credential->client);
 
     credential->kind = (oa_kind_t) header.kind;
     credential->state = (oa_state_t) header.state;
@@ -365,8 +382,8 @@ oa_rc_t
 oa_account_view(const unsigned char *packed, size_t len,
     oa_account_t *account)
 {
-    oa_str_t            *texts[OA_ACCOUNT_TEXTS];
-    oa_account_header_t  header;
+    const unsigned char  *text;
+    oa_account_header_t   header;
 
     if (len < sizeof(header) || len > OA_RECORD_MAX) {
         return OA_INVALID;
@@ -381,51 +398,22 @@ oa_account_view(const unsigned char *packed, size_t len,
         return OA_INVALID;
     }
 
-    texts[0] = &account->id;
-    texts[1] = &account->tenant;
-    texts[2] = &account->affiliate;
-    texts[3] = &account->roles;
-    texts[4] = &account->ips;
-    texts[5] = &account->rate;
-
-    if (oa_record_texts(packed, len, sizeof(header), header.len,
-                        OA_ACCOUNT_TEXTS, texts)
-        != OA_OK)
-    {
+    if (oa_record_texts_len(header.len) != len - sizeof(header)) {
         memset(account, 0, sizeof(*account));
         return OA_INVALID;
     }
+
+    text = packed + sizeof(header);
+
+    text = oa_record_text(text, header.len[0], &account->id);
+    text = oa_record_text(text, header.len[1], &account->tenant);
+    text = oa_record_text(text, header.len[2], &account->affiliate);
+    text = oa_record_text(text, header.len[3], &account->roles);
+    text = oa_record_text(text, header.len[4], &account->ips);
+    (void) oa_record_text(text, header.len[5], &account->rate);
 
     account->enabled = (header.flags & OA_RECORD_ENABLED) != 0;
     account->refresh = (header.flags & OA_RECORD_REFRESH) != 0;
 
     return OA_OK;
-}
-
-
-/* the texts behind the header; together they must fill the block exactly */
-
-static oa_rc_t
-oa_record_texts(const unsigned char *packed, size_t len, size_t header,
-    const uint16_t *lens, size_t n, oa_str_t **texts)
-{
-    size_t  i, rest;
-
-    packed += header;
-    rest = len - header;
-
-    for (i = 0; i < n; i++) {
-
-        if (lens[i] > rest) {
-            return OA_INVALID;
-        }
-
-        texts[i]->data = packed;
-        texts[i]->len = lens[i];
-
-        packed += lens[i];
-        rest -= lens[i];
-    }
-
-    return (rest == 0) ? OA_OK : OA_INVALID;
 }

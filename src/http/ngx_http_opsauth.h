@@ -45,8 +45,9 @@ extern ngx_module_t  ngx_http_opsauth_module;
 #define NGX_HTTP_OPSAUTH_CREDENTIAL      1
 #define NGX_HTTP_OPSAUTH_ACCOUNT         2
 
-/* of a context: two usual records and six headers; the rest is the pool's */
-#define NGX_HTTP_OPSAUTH_ROOM            1024
+/* of a context: two usual records and six headers, with room to copy any
+   entry of the cache to; the rest is the pool's */
+#define NGX_HTTP_OPSAUTH_ROOM            (1024 + sizeof(ngx_opsauth_entry_t))
 
 
 /* what one process needs to ask one store; made at its first request */
@@ -55,7 +56,7 @@ typedef struct {
     ngx_opsauth_redis_t            *redis;
     ngx_opsauth_lookup_t           *lookup;
     ngx_opsauth_feed_t             *feed;       /* the first two workers' */
-    ngx_opsauth_entry_t             entry;      /* a cache entry, copied out */
+    ngx_opsauth_entry_t             entry;      /* where no context has room */
     uint32_t                        flushes;    /* of the cache, as last seen */
     u_char                          packed[OA_RECORD_MAX];
     uint64_t                        invalid[16];    /* records logged as such */

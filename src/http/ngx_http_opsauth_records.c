@@ -28,6 +28,10 @@ static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
 static ngx_opsauth_status_e ngx_http_opsauth_read(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
     const ngx_opsauth_lookup_kind_t *kind, ngx_str_t *packed);
+static ngx_opsauth_entry_t *ngx_http_opsauth_entry(
+    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker);
+static u_char *ngx_http_opsauth_keep(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_worker_t *worker, ngx_opsauth_entry_t *entry);
 static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed);
@@ -264,7 +268,7 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
         return ctx->answer;
     }
 
-    entry = &worker->entry;
+    entry = ngx_http_opsauth_entry(ctx, worker);
     fresh = ngx_opsauth_cache_get(&ctx->store->cache, ctx->key,
                                   ngx_current_msec, entry);
 
@@ -282,12 +286,10 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
     if (fresh != NGX_OPSAUTH_CACHE_MISS && entry->type == kind->type) {
 
         packed->len = entry->len;
-        packed->data = ngx_http_opsauth_alloc(ctx, entry->len);
+        packed->data = ngx_http_opsauth_keep(ctx, worker, entry);
         if (packed->data == NULL) {
             return NGX_OPSAUTH_UNAVAILABLE;
         }
-
-        ngx_memcpy(packed->data, entry->data, entry->len);
 
         if (fresh >= NGX_OPSAUTH_CACHE_FRESH) {
             ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_HIT);
@@ -305,6 +307,45 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
     }
 
     return ngx_http_opsauth_ask(ctx, worker, kind, packed);
+}
+
+
+/* where the cache may copy an entry to: in the context, so that it can stay */
+
+static ngx_inline ngx_opsauth_entry_t *
+ngx_http_opsauth_entry(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_worker_t *worker)
+{
+    if (sizeof(ngx_opsauth_entry_t) > sizeof(ctx->room) - ctx->used) {
+        return &worker->entry;
+    }
+
+    return (ngx_opsauth_entry_t *) (ctx->room + ctx->used);
+}
+
+
+/* the entry's bytes, for as long as the request lives; NULL: no memory */
+
+static ngx_inline u_char *
+ngx_http_opsauth_keep(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_worker_t *worker, ngx_opsauth_entry_t *entry)
+{
+    size_t   size;
+    u_char  *p;
+
+    if (entry != &worker->entry) {
+        size = offsetof(ngx_opsauth_entry_t, data) + entry->len;
+        ctx->used += ngx_align(size, NGX_ALIGNMENT);
+        return entry->data;
+    }
+
+    p = ngx_http_opsauth_alloc(ctx, entry->len);
+
+    if (p != NULL) {
+        ngx_memcpy(p, entry->data, entry->len);
+    }
+
+    return p;
 }
 
 

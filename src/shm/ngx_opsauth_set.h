@@ -21,6 +21,11 @@
 
 
 #define NGX_OPSAUTH_SET_SIZE       4096
+
+/* from one set to the next: at whole pages, the headers of all sets would
+   share the same few lines of the processor's caches */
+#define NGX_OPSAUTH_SET_STRIDE     (NGX_OPSAUTH_SET_SIZE + 64)
+
 #define NGX_OPSAUTH_SLOT_SIZE      64
 #define NGX_OPSAUTH_SET_SLOTS      64       /* with those under the header */
 #define NGX_OPSAUTH_SLOT_FIRST     2

@@ -13,7 +13,7 @@
 
 
 #define NGX_OPSAUTH_TABLE_MAGIC    0x31656c6261743a41ULL
-#define NGX_OPSAUTH_TABLE_VERSION  1
+#define NGX_OPSAUTH_TABLE_VERSION  2
 
 #define NGX_OPSAUTH_LINE           64
 
@@ -52,7 +52,7 @@ size_t
 ngx_opsauth_table_size_min(void)
 {
     return NGX_OPSAUTH_LINE + sizeof(ngx_opsauth_table_t)
-           + NGX_OPSAUTH_SET_SIZE;
+           + NGX_OPSAUTH_SET_STRIDE;
 }
 
 
@@ -259,7 +259,7 @@ ngx_opsauth_table_nsets(size_t size)
 
     /* alignment may take up to a line */
     n = (size - NGX_OPSAUTH_LINE - sizeof(ngx_opsauth_table_t))
-        / NGX_OPSAUTH_SET_SIZE;
+        / NGX_OPSAUTH_SET_STRIDE;
 
     return (n > NGX_MAX_UINT32_VALUE) ? NGX_MAX_UINT32_VALUE : (uint32_t) n;
 }
@@ -277,7 +277,7 @@ ngx_opsauth_table_nth(ngx_opsauth_table_t *table, uint32_t n)
 {
     return (ngx_opsauth_set_t *) ((u_char *) table
                                   + sizeof(ngx_opsauth_table_t)
-                                  + (size_t) n * NGX_OPSAUTH_SET_SIZE);
+                                  + (size_t) n * NGX_OPSAUTH_SET_STRIDE);
 }
 
 

@@ -144,7 +144,7 @@ test_damage(void)
     entry = malloc(sizeof(ngx_opsauth_entry_t));
 
     for (round = 0; round < 2500; round++) {
-        size = ngx_opsauth_table_size_min() + rnd(3) * NGX_OPSAUTH_SET_SIZE;
+        size = ngx_opsauth_table_size_min() + rnd(3) * NGX_OPSAUTH_SET_STRIDE;
         block = calloc(1, size);
         table = ngx_opsauth_table_init(block, size);
 

@@ -176,7 +176,7 @@ has(ngx_opsauth_table_t *table, uint32_t id)
 static size_t
 block_size(ngx_uint_t sets)
 {
-    return ngx_opsauth_table_size_min() + (sets - 1) * NGX_OPSAUTH_SET_SIZE;
+    return ngx_opsauth_table_size_min() + (sets - 1) * NGX_OPSAUTH_SET_STRIDE;
 }
 
 
