@@ -398,7 +398,7 @@ subtest 'for people' => sub {
     is((grep { !/^(?:ok|warning|failure|skipped) +[a-z]/ && !/^ +-> / && length } @lines), 0, 'a line each');
     unlike($out, qr/\e/, 'no colour in a pipe');
     SKIP: {
-        skip 'no script(1)', 3 if system 'command -v script >/dev/null 2>&1';
+        skip 'no pseudo-terminal here', 3 unless OpsAuth::Command->terminal;
         my $at = sub { return scalar `env -i PATH="\$PATH" @_ script -qec "${\ $opsauth->path} doctor -c $conf" /dev/null 2>&1` };
         like($at->('TERM=xterm'), qr/\e\[32mok/, 'colour on a terminal');
         unlike($at->('TERM=xterm NO_COLOR=1'), qr/\e/, 'not with NO_COLOR');

@@ -57,4 +57,8 @@ sub run {
     return ($status & 127 ? "signal $status" : $status >> 8, @text);
 }
 
+# whether programs can be run on a terminal: script(1), and a machine that gives
+# out pseudo-terminals (a bare chroot does not)
+sub terminal { return system('script -qec true /dev/null >/dev/null 2>&1') == 0 }
+
 1;
