@@ -337,12 +337,12 @@ subtest 'nobody joins a read that is older than the lease' => sub {
     my @clients = map { $t->connect(timeout => 20) } 1 .. 3;
     $clients[0]->write_request('GET', '/main', key => $key);
     ok($fake->wait_held(1), 'a read is under way');
+    # nothing is announced meanwhile: it is its age alone
     sleep 0.6;
-    $store->revoke($key);
     $clients[$_]->write_request('GET', '/main', key => $key) for 1, 2;
     ok($fake->wait_held(2), 'a later request has one of its own');
     $fake->behave->release;
-    is_deeply([map { $_->read_response->status } @clients], [200, 401, 401], 'each what its read saw');
+    is_deeply([map { $_->read_response->status } @clients], [200, 200, 200], 'all are answered');
     is($fake->count($read), 2, 'two reads for three requests');
     $t->finish;
 };

