@@ -242,7 +242,7 @@ subtest 'primary and replica' => sub {
 };
 
 subtest 'a node of a cluster' => sub {
-    my $node = $t->redis(name => 'NODE', args => ['--cluster-enabled', 'yes']);
+    my $node = $t->redis(name => 'NODE', cluster => 1);
     doctor('--redis', $node->url);
     says('failure', 'cluster', qr/not supported/);
     $node->stop;

@@ -16,6 +16,7 @@ use OpsAuth::RESP;
 # password  requirepass
 # acl       lines of an ACL file ("user gateway on >secret ~* +@all", ...);
 #           then user and password say whom the test itself logs in as
+# cluster   true: a node of a cluster
 # args      further words of the command line
 sub new {
     my ($class, %o) = @_;
@@ -70,6 +71,11 @@ sub start {
     push @args, '--requirepass', $self->{password}
         if defined $self->{password} && !$self->{acl};
     push @args, '--aclfile', "$dir/users.acl" if $self->{acl};
+
+    # port + 10000, its default, may be some connection's own port
+    push @args, '--cluster-enabled', 'yes',
+        '--cluster-port', $self->{cluster_port} //= OpsAuth::Port->take
+        if $self->{cluster};
 
     my $binary = $ENV{TEST_REDIS_BINARY} // 'redis-server';
     ($binary) = grep { -x } map { "$_/$binary" } split /:/, $ENV{PATH}
