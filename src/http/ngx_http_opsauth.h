@@ -91,8 +91,23 @@ typedef struct {
 } ngx_http_opsauth_store_t;
 
 
+/* of the token service, src/oauth; one for each place */
+typedef struct ngx_http_opsauth_oauth_conf_s  ngx_http_opsauth_oauth_conf_t;
+/* one request to it */
+typedef struct ngx_http_opsauth_oauth_s       ngx_http_opsauth_oauth_t;
+
+
+/* a location that is an endpoint of the token service */
+typedef struct {
+    ngx_http_core_srv_conf_t       *server;
+    ngx_http_core_loc_conf_t       *location;
+    ngx_http_opsauth_oauth_conf_t  *conf;
+} ngx_http_opsauth_endpoint_t;
+
+
 typedef struct {
     ngx_array_t                     stores;         /* of store pointers */
+    ngx_array_t                     endpoints;      /* ..._endpoint_t */
     ngx_str_t                       bodies[NGX_HTTP_OPSAUTH_FORMATS]
                                           [OA_REASON_COUNT];
 } ngx_http_opsauth_main_conf_t;
@@ -149,6 +164,11 @@ typedef struct {
     ngx_http_opsauth_admin_t       *admin;
     ngx_array_t                    *credential;     /* ngx_http_opsauth_name_t */
     ngx_array_t                    *identity;       /* ..._identity_t */
+    ngx_str_t                       resource_metadata;  /* URL; empty: none */
+    ngx_http_opsauth_oauth_conf_t  *oauth;
+    unsigned                        endpoint:1;     /* of the token service: it
+                                                       authenticates by itself;
+                                                       not inherited */
 
     /* made of the above when the configuration is merged */
     oa_policy_t                     policy;
@@ -204,6 +224,8 @@ struct ngx_http_opsauth_ctx_s {
     unsigned                        waiting:1;
     unsigned                        answered:1;
     unsigned                        asked:1;        /* once, or more often */
+
+    ngx_http_opsauth_oauth_t       *oauth;          /* NULL: no endpoint */
 
     /* what this location made of it */
     unsigned                        decided:1;
@@ -263,6 +285,9 @@ ngx_int_t ngx_http_opsauth_add_name(ngx_conf_t *cf,
 /* ngx_http_opsauth_access.c */
 
 ngx_int_t ngx_http_opsauth_access_handler(ngx_http_request_t *r);
+
+/* the client's, after realip; of family 0 where it has none (unix:) */
+void ngx_http_opsauth_addr(ngx_http_request_t *r, oa_addr_t *addr);
 
 
 /* ngx_http_opsauth_records.c */
@@ -373,6 +398,28 @@ char *ngx_http_opsauth_credential(ngx_conf_t *cf, ngx_command_t *cmd,
 
 extern ngx_conf_enum_t  ngx_http_opsauth_formats[];
 
+
+/* src/oauth/ngx_http_opsauth_oauth_conf.c, _metadata.c */
+
+ngx_http_opsauth_oauth_conf_t *ngx_http_opsauth_oauth_create_conf(
+    ngx_conf_t *cf);
+char *ngx_http_opsauth_oauth_merge_conf(ngx_conf_t *cf,
+    ngx_http_opsauth_loc_conf_t *prev, ngx_http_opsauth_loc_conf_t *conf);
+ngx_int_t ngx_http_opsauth_oauth_documents(ngx_conf_t *cf,
+    ngx_http_opsauth_main_conf_t *omcf);
+char *ngx_http_opsauth_oauth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_oauth_resource(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_oauth_subject(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_resource_metadata(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* seconds; the command's offset is that of ngx_http_opsauth_oauth_conf_t */
+char *ngx_http_opsauth_oauth_time(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 /* ngx_http_opsauth_rules.c */
 

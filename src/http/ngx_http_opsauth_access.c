@@ -40,7 +40,7 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
 
     olcf = ngx_http_get_module_loc_conf(r, ngx_http_opsauth_module);
 
-    if (olcf->store == NULL) {
+    if (olcf->store == NULL || olcf->endpoint) {
         return NGX_DECLINED;
     }
 
@@ -132,27 +132,37 @@ ngx_http_opsauth_decide(ngx_http_request_t *r,
     facts.uri_match = ngx_http_opsauth_uri_match;
     facts.data = r;
 
-    switch (r->connection->sockaddr->sa_family) {
+    ngx_http_opsauth_addr(r, &facts.addr);
+
+    oa_policy_decide(&olcf->policy, &facts, &ctx->credential, &ctx->account,
+                     &ctx->verdict);
+}
+
+
+void
+ngx_http_opsauth_addr(ngx_http_request_t *r, oa_addr_t *addr)
+{
+    struct sockaddr  *sa;
+
+    sa = r->connection->sockaddr;
+
+    switch (sa->sa_family) {
 
     case AF_INET:
-        oa_addr_set(&facts.addr, (u_char *)
-              &((struct sockaddr_in *) r->connection->sockaddr)->sin_addr, 4);
+        oa_addr_set(addr, (u_char *) &((struct sockaddr_in *) sa)->sin_addr, 4);
         break;
 
 #if (NGX_HAVE_INET6)
     case AF_INET6:
-        oa_addr_set(&facts.addr, (u_char *)
-              &((struct sockaddr_in6 *) r->connection->sockaddr)->sin6_addr,
-              16);
+        oa_addr_set(addr, (u_char *) &((struct sockaddr_in6 *) sa)->sin6_addr,
+                    16);
         break;
 #endif
 
     default:
-        break;                  /* family 0: in no allowlist */
+        ngx_memzero(addr, sizeof(oa_addr_t));   /* in no allowlist */
+        break;
     }
-
-    oa_policy_decide(&olcf->policy, &facts, &ctx->credential, &ctx->account,
-                     &ctx->verdict);
 }
 
 

@@ -42,7 +42,10 @@ ngx_http_opsauth_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&omcf->stores, cf->pool, 2,
                        sizeof(ngx_http_opsauth_store_t *))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&omcf->endpoints, cf->pool, 4,
+                          sizeof(ngx_http_opsauth_endpoint_t))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -68,6 +71,8 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
      *     conf->store = NULL;
      *     conf->realm = { 0, NULL };
      *     conf->environment = 0;
+     *     conf->resource_metadata = { 0, NULL };
+     *     conf->endpoint = 0;
      *     conf->policy, conf->names
      */
 
@@ -80,7 +85,9 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
     conf->credential = NGX_CONF_UNSET_PTR;
     conf->identity = NGX_CONF_UNSET_PTR;
 
-    return conf;
+    conf->oauth = ngx_http_opsauth_oauth_create_conf(cf);
+
+    return conf->oauth ? conf : NULL;
 }
 
 
@@ -104,6 +111,8 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_str_value(conf->realm, prev->realm, "API");
+    ngx_conf_merge_str_value(conf->resource_metadata, prev->resource_metadata,
+                             "");
     ngx_conf_merge_uint_value(conf->error_format, prev->error_format,
                               NGX_HTTP_OPSAUTH_FORMAT_JSON);
     ngx_conf_merge_value(conf->forward_credential, prev->forward_credential,
@@ -140,6 +149,11 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_ptr_value(conf->credential, prev->credential, NULL);
+
+    rv = ngx_http_opsauth_oauth_merge_conf(cf, prev, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
 
     if (conf->named) {
         ngx_http_opsauth_merge_policy(conf);
@@ -245,7 +259,7 @@ ngx_http_opsauth_merge_names(ngx_conf_t *cf, ngx_http_opsauth_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (conf->store) {
+    if (conf->store && !conf->endpoint) {
         source = conf->credential->elts;
 
         for (i = 0; i < conf->credential->nelts; i++) {

@@ -108,8 +108,10 @@ ngx_http_opsauth_challenge(ngx_http_request_t *r,
         scope = ngx_http_opsauth_str(ctx->verdict.requirement->any);
     }
 
-    len = sizeof("Bearer realm=\"\", error=\"\", scope=\"\"") - 1
-          + olcf->realm.len + info->error.len + scope.len;
+    len = sizeof("Bearer realm=\"\", error=\"\", scope=\"\", "
+                 "resource_metadata=\"\"") - 1
+          + olcf->realm.len + info->error.len + scope.len
+          + olcf->resource_metadata.len;
 
     p = ngx_pnalloc(r->pool, len);
     if (p == NULL) {
@@ -127,6 +129,13 @@ ngx_http_opsauth_challenge(ngx_http_request_t *r,
 
     if (scope.len) {
         p = ngx_sprintf(p, ", scope=\"%V\"", &scope);
+    }
+
+    /* RFC 9728 section 5.1: where a client may learn how to get a token */
+
+    if (info->status == NGX_HTTP_UNAUTHORIZED && olcf->resource_metadata.len) {
+        p = ngx_sprintf(p, ", resource_metadata=\"%V\"",
+                        &olcf->resource_metadata);
     }
 
     value.len = p - value.data;

@@ -87,7 +87,7 @@ ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r)
     ctx->deny_status = 0;
     ctx->page = 0;
 
-    if (olcf->store) {
+    if (olcf->store && !olcf->endpoint) {
         ctx->decided = 0;
         ctx->shadow = olcf->shadow;
     }
