@@ -18,9 +18,12 @@ void oa_base64url_encode(const unsigned char *data, size_t n,
     unsigned char *out);
 
 /* OA_INVALID: not such a text; OA_ERROR: more than cap bytes. out may be what
-   text points to */
+   text points to; it holds parts of the value also when this fails */
 oa_rc_t oa_base64url_decode(oa_str_t text, unsigned char *out, size_t cap,
     size_t *len);
+
+/* it could be decoded; an empty text can */
+int oa_base64url_valid(oa_str_t text);
 
 /* RFC 4648 section 4, padded; the same results */
 oa_rc_t oa_base64_decode(oa_str_t text, unsigned char *out, size_t cap,

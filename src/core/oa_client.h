@@ -46,7 +46,8 @@ typedef struct {
     oa_str_t           jwk;             /* JSON */
     oa_str_t           redirect_uris;   /* words */
     oa_str_t           scopes;          /* words; may be empty */
-    unsigned           grants;          /* bits of oa_grant_t */
+    unsigned           grants;          /* bits of oa_grant_t; 0: it only
+                                           asks about tokens */
     unsigned           auth_methods;    /* bits of oa_auth_method_t */
     oa_environment_t   environment;     /* of its tokens; LIVE if not said */
     unsigned           enabled:1;       /* if not said: yes */
@@ -65,15 +66,20 @@ extern const oa_str_t  oa_client_fields[OA_CLIENT_FIELDS];
  * OA_DECLINED  every field is absent: there is no such client
  * OA_INVALID   a field is missing or has a wrong form; *field names it
  * Required: account, grants, auth_method. grants and auth_method are words;
- * auth_method none stands alone, and with no secret; a secret or key must be
- * there for every method that needs it; authorization_code needs a redirect
- * URI; refresh_token goes with another grant.
+ * auth_method none stands alone, with no secret, without client_credentials
+ * (RFC 6749 section 4.4) and without introspect; a secret or key must be there
+ * for every method that needs it; authorization_code needs a redirect URI;
+ * refresh_token goes with another grant; grants may be empty with introspect.
+ * The JSON of jwk and what secret_wrapped holds are not looked into.
+ * id is taken as it is: whoever asked Redis has checked it (oa_text_is_id, at
+ * most OA_ACCOUNT_MAX bytes).
  */
 oa_rc_t oa_client_read(oa_str_t id, const oa_str_t values[OA_CLIENT_FIELDS],
     oa_client_t *client, oa_str_t *field);
 
 /* one field alone, for the command line: OA_OK, or OA_INVALID with *error
-   (static text: what form is expected) */
+   (static text: what form is expected). Knows description, created and
+   updated, too, which are for people */
 oa_rc_t oa_client_field_check(const char *field, oa_str_t value,
     const char **error);
 
@@ -85,9 +91,10 @@ const char *oa_grant_name(unsigned bit);
 
 /*
  * A redirect URI that may be registered: https, or http on a loopback address
- * or localhost, or a private-use scheme with a dot (RFC 8252); no fragment, no
- * user info, no blanks or control characters, printable ASCII. OA_INVALID and
- * *error.
+ * or localhost, or a private-use scheme with a dot and a path (RFC 8252); the
+ * scheme in lower case, no fragment, no user info, nothing that RFC 3986 has
+ * not (blanks, control characters, backslashes). OA_INVALID and *error, static
+ * text.
  */
 oa_rc_t oa_redirect_uri_check(oa_str_t uri, const char **error);
 
@@ -104,13 +111,16 @@ int oa_redirect_uri_match(oa_str_t registered, oa_str_t uri);
  * allowed and within the ceiling. OA_INVALID: requested is malformed, or asks for
  * something that is not granted (RFC 6749 section 5.2, invalid_scope): a request
  * is refused, never silently cut; what the ceiling takes away is cut only where
- * nothing was requested. OA_ERROR: no room in out.
+ * nothing was requested, and *len may be 0 then. OA_ERROR: no room in out
+ * (OA_SET_MAX bytes are enough for what is requested), or allowed or ceiling is
+ * no set of words. out is none of the other texts.
  */
 oa_rc_t oa_scope_narrow(oa_str_t requested, oa_str_t allowed, oa_str_t ceiling,
     unsigned char *out, size_t cap, size_t *len);
 
 /* RFC 7636: base64url(SHA-256(verifier)) is the challenge; constant time.
-   OA_INVALID: a verifier of wrong form; OA_DECLINED: not its challenge */
+   OA_INVALID: a verifier of wrong form; OA_DECLINED: not its challenge;
+   OA_ERROR: libcrypto failed */
 oa_rc_t oa_pkce_check(oa_str_t verifier, oa_str_t challenge);
 int oa_pkce_challenge_valid(oa_str_t challenge);
 

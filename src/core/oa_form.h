@@ -30,7 +30,8 @@ typedef struct {
  * empty name, a name twice (RFC 6749 section 3.1) or more than OA_FORM_MAX
  * parameters is OA_INVALID, with *error static text. Parameters with an empty
  * value count as absent (section 3.1) and are left out, but still may not
- * stand twice. An empty text is an empty form.
+ * stand twice. An empty text is an empty form, and nothing between two "&" is
+ * no parameter.
  */
 oa_rc_t oa_form_parse(unsigned char *data, size_t len, oa_form_t *form,
     const char **error);
