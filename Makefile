@@ -37,7 +37,7 @@ CORE_OBJ := $(CORE_SRC:src/%.c=$(BUILD)/obj/%.o)
 CLI_SRC  := $(wildcard src/cli/*.c)
 CLI_OBJ  := $(CLI_SRC:src/%.c=$(BUILD)/obj/%.o)
 MOD_SRC  := ngx_http_opsauth_module.c config src/module.map $(wildcard src/core/*.[ch] \
-            src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch])
+            src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch] src/oauth/*.[ch])
 
 .PHONY: all module cli unit deps deps-build demo demo-stop test check stress \
         bench install uninstall static clean help
