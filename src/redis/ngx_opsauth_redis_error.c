@@ -12,8 +12,8 @@
 #define ngx_opsauth_redis_entry(text, error, fatal, remedy)                   \
     { ngx_string(text), NGX_OPSAUTH_REDIS_##error, fatal, 0, remedy }
 
-#define ngx_opsauth_redis_elsewhere(text, error)                              \
-    { ngx_string(text), NGX_OPSAUTH_REDIS_##error, 0, 1, NULL }
+#define ngx_opsauth_redis_elsewhere(text, error, remedy)                      \
+    { ngx_string(text), NGX_OPSAUTH_REDIS_##error, 0, 1, remedy }
 
 
 static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
@@ -26,8 +26,8 @@ static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
 
     /* nor will it soon: after a failover it is another one that serves */
 
-    ngx_opsauth_redis_elsewhere("MASTERDOWN", BUSY),
-    ngx_opsauth_redis_elsewhere("CLUSTERDOWN", BUSY),
+    ngx_opsauth_redis_elsewhere("MASTERDOWN", BUSY, NULL),
+    ngx_opsauth_redis_elsewhere("CLUSTERDOWN", BUSY, NULL),
 
     /* said instead of the first reply, before the server closes */
 
@@ -50,7 +50,22 @@ static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
     ngx_opsauth_redis_entry("MOVED", MOVED, 0,
         "this is a cluster, and the store is configured for one server"),
     ngx_opsauth_redis_entry("ASK", MOVED, 0,
-        "this is a cluster, and the store is configured for one server")
+        "this is a cluster, and the store is configured for one server"),
+    ngx_opsauth_redis_entry("CROSSSLOT", MOVED, 0,
+        "this is a cluster, and the store is configured for one server"),
+
+    /* it is read, and can't be written to */
+
+    ngx_opsauth_redis_elsewhere("READONLY", READONLY,
+        "it is a replica: tokens are issued where the master is"),
+    ngx_opsauth_redis_entry("NOREPLICAS", READONLY, 0,
+        "it has fewer replicas than its min-replicas-to-write"),
+    ngx_opsauth_redis_entry("OOM", READONLY, 0,
+        "it has reached its maxmemory"),
+    ngx_opsauth_redis_entry("MISCONF", READONLY, 0,
+        "it can't write to its disk, see its own log"),
+
+    ngx_opsauth_redis_entry("NOSCRIPT", NOSCRIPT, 0, NULL)
 };
 
 
@@ -156,6 +171,12 @@ ngx_opsauth_redis_error_name(ngx_opsauth_redis_error_e error)
 
     case NGX_OPSAUTH_REDIS_MOVED:
         return "moved";
+
+    case NGX_OPSAUTH_REDIS_READONLY:
+        return "readonly";
+
+    case NGX_OPSAUTH_REDIS_NOSCRIPT:
+        return "noscript";
 
     case NGX_OPSAUTH_REDIS_ERROR:
         return "error";
