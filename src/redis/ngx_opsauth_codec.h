@@ -30,7 +30,10 @@ struct ngx_opsauth_reply_s {
     int64_t                    integer;
     ngx_str_t                  str;         /* STRING, STATUS, ERROR */
     ngx_uint_t                 n;           /* ARRAY */
-    ngx_opsauth_reply_t       *elements;    /* NULL and n > 0: cut */
+    ngx_opsauth_reply_t       *elements;    /* NULL and n > 0: cut, unless
+                                               there are strings */
+    ngx_str_t                 *strings;     /* in place of elements, see
+                                               ngx_opsauth_codec_strings() */
     unsigned                   cut:1;       /* passed a bound, and skipped: n
                                                was announced, str is empty */
 };
@@ -58,6 +61,11 @@ ngx_opsauth_codec_t *ngx_opsauth_codec_create(ngx_uint_t max_elements,
  * remains an error.
  */
 void ngx_opsauth_codec_skip(ngx_opsauth_codec_t *codec);
+/*
+ * From now on an array of strings and nils may come as strings, n of them,
+ * without elements; a nil's data is NULL, an empty string's is not.
+ */
+void ngx_opsauth_codec_strings(ngx_opsauth_codec_t *codec);
 void ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec);
 
 /* bytes from the socket; NGX_ERROR: protocol error, a bound, no memory: the

@@ -55,8 +55,10 @@ static ngx_opsauth_flight_t *ngx_opsauth_lookup_alloc(
 static void ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight);
 static void ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
-static ngx_uint_t ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
-    ngx_opsauth_reply_t *reply, ngx_str_t *values, ngx_opsauth_status_e *why);
+static ngx_str_t *ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
+    ngx_opsauth_reply_t *reply, ngx_str_t *room, ngx_opsauth_status_e *why);
+static ngx_int_t ngx_opsauth_lookup_strings(ngx_opsauth_reply_t *reply,
+    ngx_str_t *values);
 
 
 ngx_opsauth_lookup_t *
@@ -370,8 +372,7 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 {
     size_t                 len;
     u_char                *data;
-    ngx_str_t              values[NGX_OPSAUTH_VALUES_MAX];
-    ngx_uint_t             n;
+    ngx_str_t             *values, room[NGX_OPSAUTH_VALUES_MAX];
     ngx_queue_t           *q, waiters;
     ngx_opsauth_flight_t  *flight;
     ngx_opsauth_lookup_t  *lookup;
@@ -387,19 +388,20 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 
     ngx_opsauth_lookup_unindex(flight);
 
-    n = 0;
+    values = NULL;
     why = (error == NGX_OPSAUTH_REDIS_WRONGTYPE) ? NGX_OPSAUTH_INVALID
                                                  : NGX_OPSAUTH_UNAVAILABLE;
 
     if (error == NGX_OPSAUTH_REDIS_OK) {
-        n = ngx_opsauth_lookup_values(flight, reply, values, &why);
+        values = ngx_opsauth_lookup_values(flight, reply, room, &why);
     }
 
     data = NULL;
     len = 0;
 
-    status = lookup->hooks.decode(lookup->hooks.owner, flight, values, n, why,
-                                  &data, &len);
+    status = lookup->hooks.decode(lookup->hooks.owner, flight, values,
+                                  values ? flight->nfields : 0, why, &data,
+                                  &len);
 
     if (status == NGX_OPSAUTH_MOVED) {
 
@@ -430,18 +432,17 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 }
 
 
-/* 0: no values, and why */
+/* as many as there are fields; NULL: none, and why */
 
-static ngx_uint_t
+static ngx_str_t *
 ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
-    ngx_opsauth_reply_t *reply, ngx_str_t *values, ngx_opsauth_status_e *why)
+    ngx_opsauth_reply_t *reply, ngx_str_t *room, ngx_opsauth_status_e *why)
 {
-    ngx_uint_t            i;
-    ngx_opsauth_reply_t  *element;
+    ngx_str_t  *values;
 
     if (reply->type != NGX_OPSAUTH_REPLY_ARRAY) {
         *why = NGX_OPSAUTH_UNAVAILABLE;
-        return 0;
+        return NULL;
     }
 
     *why = NGX_OPSAUTH_INVALID;
@@ -449,8 +450,33 @@ ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
     /* what is cut is no record, nor is any of it absent */
 
     if (reply->n != flight->nfields || reply->cut) {
-        return 0;
+        return NULL;
     }
+
+    values = reply->strings;
+
+    if (values == NULL) {
+        values = room;
+
+        if (ngx_opsauth_lookup_strings(reply, values) != NGX_OK) {
+            return NULL;
+        }
+    }
+
+    *why = ngx_opsauth_redis_is_marked(flight->lookup->redis)
+           ? NGX_OPSAUTH_UNKNOWN : NGX_OPSAUTH_UNAVAILABLE;
+
+    return values;
+}
+
+
+/* NGX_DECLINED: not all of the elements are strings or nils */
+
+static ngx_int_t
+ngx_opsauth_lookup_strings(ngx_opsauth_reply_t *reply, ngx_str_t *values)
+{
+    ngx_uint_t            i;
+    ngx_opsauth_reply_t  *element;
 
     for (i = 0; i < reply->n; i++) {
         element = &reply->elements[i];
@@ -462,12 +488,9 @@ ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
             ngx_str_null(&values[i]);
 
         } else {
-            return 0;
+            return NGX_DECLINED;
         }
     }
 
-    *why = ngx_opsauth_redis_is_marked(flight->lookup->redis)
-           ? NGX_OPSAUTH_UNKNOWN : NGX_OPSAUTH_UNAVAILABLE;
-
-    return reply->n;
+    return NGX_OK;
 }

@@ -53,6 +53,7 @@ static const ngx_opsauth_link_kind_t  ngx_opsauth_redis_kind = {
     .level = NGX_LOG_ERR,
     .idle = 0,
     .skip = 1,
+    .strings = 1,
     .max_elements = NGX_OPSAUTH_REDIS_REPLY_ELEMENTS,
     .max_bytes = NGX_OPSAUTH_REDIS_REPLY_BYTES,
     .greet = ngx_opsauth_redis_greet,
@@ -540,7 +541,9 @@ ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
     redis->marker_at = ngx_current_msec;
 
     if (reply->type == NGX_OPSAUTH_REPLY_ARRAY && reply->n == 1) {
-        redis->marked = (reply->elements[0].type != NGX_OPSAUTH_REPLY_NIL);
+        redis->marked = reply->strings
+                        ? reply->strings[0].data != NULL
+                        : reply->elements[0].type != NGX_OPSAUTH_REPLY_NIL;
         ngx_opsauth_link_alive(&redis->link);
 
         if (!redis->marked) {
