@@ -109,8 +109,8 @@ oa_text_hex(const unsigned char *data, size_t n, unsigned char *out)
     oa_text_octets_t  octets;
     oa_text_pairs_t   pairs;
 
-    for (i = 0; i + sizeof(octets) <= n; i += sizeof(octets)) {
-        memcpy(&octets, data + i, sizeof(octets));
+    for ( /* void */ ; n >= sizeof(octets); n -= sizeof(octets)) {
+        memcpy(&octets, data, sizeof(octets));
 
         pairs = __builtin_convertvector(octets, oa_text_pairs_t);
 
@@ -123,10 +123,13 @@ oa_text_hex(const unsigned char *data, size_t n, unsigned char *out)
         digits = (oa_bytes_t) (pairs & 0x0f0f);
         digits += '0' + ((oa_bytes_t) (digits > 9) & ('a' - '9' - 1));
 
-        memcpy(out + 2 * i, &digits, sizeof(digits));
+        memcpy(out, &digits, sizeof(digits));
+
+        data += sizeof(octets);
+        out += sizeof(digits);
     }
 
-    for ( /* void */ ; i < n; i++) {
+    for (i = 0; i < n; i++) {
         out[2 * i] = (unsigned char) oa_text_digits[data[i] >> 4];
         out[2 * i + 1] = (unsigned char) oa_text_digits[data[i] & 15];
     }
