@@ -260,6 +260,10 @@ ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
         }
     }
 
+    if (codec->reader->ridx < 0 && codec->reader->pos == codec->reader->len) {
+        return NGX_AGAIN;
+    }
+
     do {
         if (redisReaderGetReply(codec->reader, &object) != REDIS_OK) {
             codec->failed = 1;

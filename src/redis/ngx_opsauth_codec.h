@@ -39,9 +39,13 @@ struct ngx_opsauth_reply_s {
 };
 
 
-/* a command in which only the key, its second word, changes */
+/* a command in which only the key, its second word, changes, and of that only
+   what follows a prefix */
 typedef struct {
-    ngx_str_t                  head;        /* up to the key's length */
+    ngx_str_t                  prefix;
+    size_t                     name_len;    /* that lead is made for */
+    size_t                     head_len;    /* of lead, up to the key */
+    ngx_str_t                  lead;        /* with the prefix; empty: unmade */
     ngx_str_t                  tail;        /* from behind the key */
     u_char                    *data;        /* owned: ngx_free() */
 } ngx_opsauth_codec_form_t;
@@ -90,14 +94,15 @@ ngx_int_t ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
 ngx_int_t ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
     const ngx_str_t *words, ngx_log_t *log);
 
-/* words: of the command, the key left out. NGX_ERROR: no memory */
+/* words: of the command, the key left out; prefix stays the caller's.
+   NGX_ERROR: no memory */
 ngx_int_t ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
-    const ngx_str_t *words, ngx_log_t *log);
+    const ngx_str_t *words, const ngx_str_t *prefix, ngx_log_t *log);
 
-/* as encode(); the key is prefix and name */
+/* as encode(); the key is the form's prefix and name. Names of one length are
+   the cheapest */
 ngx_int_t ngx_opsauth_codec_encode_form(ngx_buf_t *buf, size_t max,
-    const ngx_opsauth_codec_form_t *form, const ngx_str_t *prefix,
-    const ngx_str_t *name, ngx_log_t *log);
+    ngx_opsauth_codec_form_t *form, const ngx_str_t *name, ngx_log_t *log);
 
 
 #endif /* NGX_OPSAUTH_CODEC_H */

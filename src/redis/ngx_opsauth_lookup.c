@@ -50,6 +50,8 @@ static ngx_opsauth_flight_t *ngx_opsauth_lookup_start(
 static ngx_int_t ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight);
 static ngx_opsauth_codec_form_t *ngx_opsauth_lookup_form(
     ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind);
+static ngx_opsauth_codec_form_t *ngx_opsauth_lookup_new_form(
+    ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind);
 static ngx_opsauth_flight_t *ngx_opsauth_lookup_alloc(
     ngx_opsauth_lookup_t *lookup);
 static void ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight);
@@ -271,8 +273,7 @@ ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight)
     cmd->data = flight;
     cmd->sent_at = 0;
 
-    if (ngx_opsauth_redis_send(lookup->redis, cmd, form,
-                               &flight->kind->prefix, &flight->name, &error)
+    if (ngx_opsauth_redis_send(lookup->redis, cmd, form, &flight->name, &error)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -288,13 +289,11 @@ ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight)
 
 /* all that does not change from one read to the next is encoded once */
 
-static ngx_opsauth_codec_form_t *
+static ngx_inline ngx_opsauth_codec_form_t *
 ngx_opsauth_lookup_form(ngx_opsauth_lookup_t *lookup,
     const ngx_opsauth_lookup_kind_t *kind)
 {
-    ngx_str_t                   words[1 + NGX_OPSAUTH_VALUES_MAX];
-    ngx_uint_t                  i;
-    ngx_opsauth_lookup_form_t  *form;
+    ngx_uint_t  i;
 
     for (i = 0; i < lookup->nforms; i++) {
         if (lookup->forms[i].kind == kind) {
@@ -302,18 +301,29 @@ ngx_opsauth_lookup_form(ngx_opsauth_lookup_t *lookup,
         }
     }
 
-    if (i == NGX_OPSAUTH_LOOKUP_KINDS_MAX) {
+    return ngx_opsauth_lookup_new_form(lookup, kind);
+}
+
+
+static ngx_opsauth_codec_form_t *
+ngx_opsauth_lookup_new_form(ngx_opsauth_lookup_t *lookup,
+    const ngx_opsauth_lookup_kind_t *kind)
+{
+    ngx_str_t                   words[1 + NGX_OPSAUTH_VALUES_MAX];
+    ngx_opsauth_lookup_form_t  *form;
+
+    if (lookup->nforms == NGX_OPSAUTH_LOOKUP_KINDS_MAX) {
         return NULL;
     }
 
-    form = &lookup->forms[i];
+    form = &lookup->forms[lookup->nforms];
     form->kind = kind;
 
     ngx_str_set(&words[0], "HMGET");
     ngx_memcpy(&words[1], kind->fields, kind->nfields * sizeof(ngx_str_t));
 
     if (ngx_opsauth_codec_form(&form->command, 1 + kind->nfields, words,
-                               lookup->log)
+                               &kind->prefix, lookup->log)
         != NGX_OK)
     {
         return NULL;

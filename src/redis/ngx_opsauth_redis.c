@@ -122,9 +122,8 @@ ngx_opsauth_redis_free(ngx_opsauth_link_t *link)
 
 ngx_int_t
 ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
-    ngx_opsauth_redis_command_t *cmd, const ngx_opsauth_codec_form_t *form,
-    const ngx_str_t *prefix, const ngx_str_t *name,
-    ngx_opsauth_redis_error_e *error)
+    ngx_opsauth_redis_command_t *cmd, ngx_opsauth_codec_form_t *form,
+    const ngx_str_t *name, ngx_opsauth_redis_error_e *error)
 {
     size_t  before;
 
@@ -156,7 +155,7 @@ ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
     before = redis->out.last - redis->out.start;
 
     if (ngx_opsauth_codec_encode_form(&redis->out, NGX_OPSAUTH_REDIS_OUT_MAX,
-                                      form, prefix, name, redis->link.log)
+                                      form, name, redis->link.log)
         != NGX_OK)
     {
         *error = NGX_OPSAUTH_REDIS_FULL;
