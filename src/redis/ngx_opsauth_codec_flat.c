@@ -14,6 +14,7 @@
 
 
 static ngx_inline ngx_uint_t ngx_opsauth_codec_is_crlf(const u_char *p);
+static ngx_inline u_char *ngx_opsauth_codec_short(u_char *p, size_t *len);
 static ngx_inline u_char *ngx_opsauth_codec_number(u_char *p, u_char *last,
     size_t max, size_t *n);
 
@@ -23,6 +24,7 @@ ngx_opsauth_codec_flat(u_char *p, u_char *last, ngx_uint_t max_elements,
     size_t max_bytes, ngx_str_t *strings, ngx_uint_t *n)
 {
     size_t      len, room;
+    u_char     *start;
     ngx_str_t  *str;
     ngx_uint_t  left;
 
@@ -44,19 +46,25 @@ ngx_opsauth_codec_flat(u_char *p, u_char *last, ngx_uint_t max_elements,
             return NULL;
         }
 
-        if (p[1] == '-' && ngx_memcmp(p, "$-1\r\n", 5) == 0) {
-            ngx_str_null(str);
-            p += 5;
-            continue;
+        start = p;
+        p = ngx_opsauth_codec_short(p, &len);
+
+        if (p == NULL) {
+
+            if (ngx_memcmp(start, "$-1\r\n", 5) == 0) {
+                ngx_str_null(str);
+                p = start + 5;
+                continue;
+            }
+
+            if (*start != '$') {
+                return NULL;
+            }
+
+            p = ngx_opsauth_codec_number(start + 1, last, room, &len);
         }
 
-        if (*p++ != '$') {
-            return NULL;
-        }
-
-        p = ngx_opsauth_codec_number(p, last, room, &len);
-
-        if (p == NULL || (size_t) (last - p) < len + 2
+        if (p == NULL || len > room || (size_t) (last - p) < len + 2
             || !ngx_opsauth_codec_is_crlf(p + len))
         {
             return NULL;
@@ -80,30 +88,39 @@ ngx_opsauth_codec_is_crlf(const u_char *p)
 }
 
 
+/* the header of a string of less than 100 bytes, as most are; five bytes are
+   there. NULL: something else */
+
+static ngx_inline u_char *
+ngx_opsauth_codec_short(u_char *p, size_t *len)
+{
+    size_t  first, second;
+
+    first = (size_t) p[1] - '0';
+    second = (size_t) p[2] - '0';
+
+    if (*p != '$' || first > 9) {
+        return NULL;
+    }
+
+    if (second > 9) {
+        *len = first;
+        return ngx_opsauth_codec_is_crlf(p + 2) ? p + 4 : NULL;
+    }
+
+    *len = first * 10 + second;
+
+    return (first != 0 && ngx_opsauth_codec_is_crlf(p + 3)) ? p + 5 : NULL;
+}
+
+
 /* digits and CRLF, no zero ahead of others; NULL: not that, or above max */
 
 static ngx_inline u_char *
 ngx_opsauth_codec_number(u_char *p, u_char *last, size_t max, size_t *n)
 {
-    size_t   value, digit;
+    size_t   value;
     u_char  *start, *end;
-
-    /* most have one digit or two */
-
-    if (last - p >= 4) {
-        value = (size_t) p[0] - '0';
-        digit = (size_t) p[1] - '0';
-
-        if (value <= 9 && ngx_opsauth_codec_is_crlf(p + 1)) {
-            *n = value;
-            return (value <= max) ? p + 3 : NULL;
-        }
-
-        if (value - 1 < 9 && digit <= 9 && ngx_opsauth_codec_is_crlf(p + 2)) {
-            *n = value * 10 + digit;
-            return (*n <= max) ? p + 4 : NULL;
-        }
-    }
 
     start = p;
     end = last;

@@ -12,7 +12,7 @@
 #include "ngx_opsauth_set_room.h"
 
 #if defined(__SSE2__)
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 
@@ -44,7 +44,8 @@ typedef u_char  ngx_opsauth_set_layout_t
 
 
 static ngx_uint_t ngx_opsauth_set_tag(const u_char *key);
-static uint64_t ngx_opsauth_word(ngx_opsauth_word_t *tags);
+static uint64_t ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n,
+    ngx_uint_t tag);
 static uint64_t ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag);
 static ngx_uint_t ngx_opsauth_set_find(ngx_opsauth_set_t *set,
     const u_char *key);
@@ -300,21 +301,53 @@ ngx_opsauth_set_tag(const u_char *key)
 }
 
 
-/* eight tags, the first in the lowest byte */
+/*
+ * Which of the n-th STEP slots have this tag, as bits. Whoever takes no lock
+ * reads what may be changing, and looks at the sequence afterwards.
+ */
+
+#if defined(__SSE2__)
+
+#define NGX_OPSAUTH_STEP  16
 
 static ngx_inline uint64_t
-ngx_opsauth_word(ngx_opsauth_word_t *tags)
+ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n, ngx_uint_t tag)
+{
+    __m128i  v;
+
+    v = _mm_loadu_si128((const __m128i *) set->tags + n);
+    v = _mm_cmpeq_epi8(v, _mm_set1_epi8((char) tag));
+
+    return (uint64_t) _mm_movemask_epi8(v);
+}
+
+#else
+
+#define NGX_OPSAUTH_STEP  8
+
+static ngx_inline uint64_t
+ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n, ngx_uint_t tag)
 {
     uint64_t  w;
 
-    w = __atomic_load_n(tags, __ATOMIC_RELAXED);
+    w = __atomic_load_n((ngx_opsauth_word_t *) set->tags + n,
+                        __ATOMIC_RELAXED);
 
 #if !(NGX_HAVE_LITTLE_ENDIAN)
+    /* the first tag in the lowest byte */
     w = __builtin_bswap64(w);
 #endif
 
-    return w;
+    /* the high bit of each byte that is zero, exactly */
+    w ^= NGX_OPSAUTH_BYTES(tag);
+    w = ~(((w & NGX_OPSAUTH_BYTES(0x7f)) + NGX_OPSAUTH_BYTES(0x7f))
+          | w | NGX_OPSAUTH_BYTES(0x7f));
+
+    /* gathered into the low 8 bits */
+    return ((w >> 7) * 0x0102040810204080ULL) >> 56;
 }
+
+#endif
 
 
 /* the slots with this tag, as bits; those under the header left out */
@@ -322,42 +355,14 @@ ngx_opsauth_word(ngx_opsauth_word_t *tags)
 static ngx_inline uint64_t
 ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag)
 {
-    uint64_t             w, mask;
-    ngx_uint_t           i;
-    ngx_opsauth_word_t  *tags;
-#if defined(__SSE2__)
-    __m128i              v, wanted;
-#endif
+    uint64_t    mask;
+    ngx_uint_t  i;
 
-    tags = (ngx_opsauth_word_t *) set->tags;
     mask = 0;
 
-#if defined(__SSE2__)
-
-    wanted = _mm_set1_epi8((char) tag);
-
-    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / 8; i += 2) {
-        v = _mm_set_epi64x((long long) ngx_opsauth_word(&tags[i + 1]),
-                           (long long) ngx_opsauth_word(&tags[i]));
-        w = (uint64_t) _mm_movemask_epi8(_mm_cmpeq_epi8(v, wanted));
-        mask |= w << (i * 8);
+    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / NGX_OPSAUTH_STEP; i++) {
+        mask |= ngx_opsauth_set_step(set, i, tag) << (i * NGX_OPSAUTH_STEP);
     }
-
-#else
-
-    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / 8; i++) {
-        w = ngx_opsauth_word(&tags[i]);
-
-        /* the high bit of each byte that is zero, exactly */
-        w ^= NGX_OPSAUTH_BYTES(tag);
-        w = ~(((w & NGX_OPSAUTH_BYTES(0x7f)) + NGX_OPSAUTH_BYTES(0x7f))
-              | w | NGX_OPSAUTH_BYTES(0x7f));
-
-        /* gathered into the low 8 bits */
-        mask |= (((w >> 7) * 0x0102040810204080ULL) >> 56) << (i * 8);
-    }
-
-#endif
 
     return mask & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
 }
@@ -368,28 +373,21 @@ ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag)
 static ngx_inline ngx_uint_t
 ngx_opsauth_set_find(ngx_opsauth_set_t *set, const u_char *key)
 {
-    uint64_t             w, k[4], tag;
-    ngx_uint_t           i, slot;
-    ngx_opsauth_word_t  *tags, *p;
+    uint64_t             mask, k[4];
+    ngx_uint_t           i, slot, tag;
+    ngx_opsauth_word_t  *p;
 
     ngx_memcpy(k, key, NGX_OPSAUTH_TABLE_KEY_LEN);
 
-    tag = NGX_OPSAUTH_BYTES(ngx_opsauth_set_tag(key));
-    tags = (ngx_opsauth_word_t *) set->tags;
+    tag = ngx_opsauth_set_tag(key);
 
-    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / 8; i++) {
-        w = ngx_opsauth_word(&tags[i]) ^ tag;
+    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / NGX_OPSAUTH_STEP; i++) {
 
-        /*
-         * The high bit of each byte that is zero, and perhaps of one above
-         * it: cheaper than the exact form, and the key decides anyway.
-         */
-
-        w = (w - NGX_OPSAUTH_BYTES(0x01)) & ~w & NGX_OPSAUTH_BYTES(0x80);
-
-        for ( /* void */ ; w; w &= w - 1) {
-
-            slot = i * 8 + __builtin_ctzll(w) / 8;
+        for (mask = ngx_opsauth_set_step(set, i, tag);
+             mask;
+             mask &= mask - 1)
+        {
+            slot = i * NGX_OPSAUTH_STEP + __builtin_ctzll(mask);
             p = (ngx_opsauth_word_t *) ngx_opsauth_set_slot(set, slot);
 
             if (slot >= NGX_OPSAUTH_SLOT_FIRST
