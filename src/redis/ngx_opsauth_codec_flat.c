@@ -1,9 +1,9 @@
 /*
- * The answer to HMGET, one array of strings and nils, is most of what comes. It
- * is read here for a tenth of what hiredis takes, without a copy. This way takes
- * no decision but "yes, this": whatever is not plainly well-formed, complete and
- * within the bounds goes to hiredis as it is, and all that follows it in those
- * bytes.
+ * The answer to HMGET, one array of strings and nils, is most of what comes.
+ * It is read here for a tenth of what hiredis takes, without a copy. This way
+ * takes no decision but "yes, this": whatever is not plainly well-formed,
+ * complete and within the bounds goes to hiredis as it is, and all that follows
+ * it in those bytes.
  */
 
 #include "ngx_opsauth_codec_flat.h"

@@ -102,8 +102,8 @@ ngx_opsauth_redis_t *ngx_opsauth_redis_create(ngx_opsauth_redis_conf_t *conf,
 void ngx_opsauth_redis_destroy(ngx_opsauth_redis_t *redis);
 
 /*
- * Queues one idempotent read, of the key that name makes of the form; all of one event-loop
- * turn leave in one write. Never calls the handler before it returns.
+ * Queues one idempotent read, of the key that name makes of the form; all of one
+ * event-loop turn leave in one write. Never calls the handler before it returns.
  * NGX_OK        accepted: the handler will be called
  * NGX_DECLINED  not accepted, *error says why (DOWN, FULL); the handler will
  *               not be called
