@@ -44,6 +44,8 @@ static ngx_int_t ngx_opsauth_command_send(ngx_opsauth_command_t *command,
     ngx_uint_t n, const ngx_str_t *words, ngx_opsauth_redis_error_e *error);
 static void ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
+static void ngx_opsauth_command_elements(ngx_opsauth_reply_t *reply,
+    ngx_opsauth_reply_t *elements);
 static ngx_uint_t ngx_opsauth_command_is_over(ngx_uint_t n,
     const ngx_str_t *words);
 static ngx_int_t ngx_opsauth_script_send(ngx_opsauth_command_t *command,
@@ -230,6 +232,7 @@ ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
 {
     void                            *data;
     ngx_opsauth_command_t           *command;
+    ngx_opsauth_reply_t              elements[NGX_OPSAUTH_REDIS_REPLY_ELEMENTS];
     ngx_opsauth_redis_error_e        declined;
     ngx_opsauth_command_handler_pt   handler;
 
@@ -254,9 +257,37 @@ ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
 
     ngx_opsauth_command_free(command);
 
-    if (handler) {
-        handler(data, reply, error);
+    if (handler == NULL) {
+        return;
     }
+
+    if (reply && reply->strings) {
+        ngx_opsauth_command_elements(reply, elements);
+    }
+
+    handler(data, reply, error);
+}
+
+
+/* the connection's reads take arrays of strings without nodes, callers of
+   commands know one form alone */
+
+static void
+ngx_opsauth_command_elements(ngx_opsauth_reply_t *reply,
+    ngx_opsauth_reply_t *elements)
+{
+    ngx_uint_t  i;
+
+    ngx_memzero(elements, reply->n * sizeof(ngx_opsauth_reply_t));
+
+    for (i = 0; i < reply->n; i++) {
+        elements[i].str = reply->strings[i];
+        elements[i].type = elements[i].str.data ? NGX_OPSAUTH_REPLY_STRING
+                                                : NGX_OPSAUTH_REPLY_NIL;
+    }
+
+    reply->strings = NULL;
+    reply->elements = elements;
 }
 
 

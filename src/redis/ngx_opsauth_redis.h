@@ -21,6 +21,9 @@
 /* commands under way or queued on one connection (REDIS section 3) */
 #define NGX_OPSAUTH_REDIS_PENDING_MAX  1024
 
+/* elements of one reply, of all levels together */
+#define NGX_OPSAUTH_REDIS_REPLY_ELEMENTS  64
+
 
 typedef struct ngx_opsauth_redis_s          ngx_opsauth_redis_t;
 typedef struct ngx_opsauth_redis_command_s  ngx_opsauth_redis_command_t;
