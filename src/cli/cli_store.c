@@ -243,13 +243,16 @@ id_order(const void *one, const void *two)
 }
 
 
-/* SCAN and SSCAN: all elements, less skip bytes in front of each */
+/*
+ * SCAN, SSCAN and ZSCAN: all elements, less skip bytes in front of each; of a
+ * sorted set every second one is a score
+ */
 static int
 scan(cli_t *cli, const char *name, oa_str_t key, const char *pattern,
     size_t skip, oa_str_t **ids, size_t *n)
 {
     int             rc;
-    size_t          i, k, room;
+    size_t          i, k, step, room;
     oa_str_t        s;
     redisReply     *reply, *found;
     const char     *cursor;
@@ -258,6 +261,7 @@ scan(cli_t *cli, const char *name, oa_str_t key, const char *pattern,
     *ids = NULL;
     *n = room = 0;
     cursor = "0";
+    step = (strcmp(name, "ZSCAN") == 0) ? 2 : 1;
 
     do {
         command = cli_command(name, key);
@@ -283,7 +287,7 @@ scan(cli_t *cli, const char *name, oa_str_t key, const char *pattern,
         cursor = reply->element[0]->str;
         found = reply->element[1];
 
-        for (i = 0; i < found->elements; i++) {
+        for (i = 0; i < found->elements; i += step) {
             s = cli_reply_str(found->element[i]);
 
             if (s.len <= skip) {
@@ -360,6 +364,13 @@ int
 cli_store_members(cli_t *cli, oa_str_t key, oa_str_t **ids, size_t *n)
 {
     return scan(cli, "SSCAN", key, "*", 0, ids, n);
+}
+
+
+int
+cli_store_ranked(cli_t *cli, oa_str_t key, oa_str_t **members, size_t *n)
+{
+    return scan(cli, "ZSCAN", key, "*", 0, members, n);
 }
 
 
