@@ -46,6 +46,44 @@ cli_issued_is_family(oa_str_t member)
 }
 
 
+void
+cli_issued_sweep(cli_t *cli, oa_str_t account, const oa_str_t *ids, size_t n)
+{
+    size_t           i, k;
+    oa_str_t        *tokens, *keys, *digests;
+    redisReply      *reply;
+    cli_command_t   *srem;
+
+    tokens = cli_alloc((n + 1) * sizeof(oa_str_t));
+    keys = cli_alloc((n + 1) * sizeof(oa_str_t));
+    digests = cli_alloc((n + 1) * sizeof(oa_str_t));
+
+    for (i = k = 0; i < n; i++) {
+        if (ids[i].len > 4 && memcmp(ids[i].data, "tok_", 4) == 0) {
+            tokens[k] = ids[i];
+            keys[k++] = cli_store_key(cli, "id:", ids[i]);
+        }
+    }
+
+    if (k == 0 || cli_store_strings(cli, keys, k, digests) != CLI_OK) {
+        return;
+    }
+
+    srem = cli_command("SREM", cli_store_key(cli, "credentials:", account));
+
+    for (i = n = 0; i < k; i++) {
+        if (digests[i].data == NULL) {
+            cli_command_add(srem, tokens[i]);
+            n++;
+        }
+    }
+
+    if (n != 0) {
+        (void) cli_redis_pipeline(&cli->redis, &srem, 1, &reply);
+    }
+}
+
+
 static int
 same(oa_str_t a, oa_str_t b)
 {

@@ -21,8 +21,16 @@
 void cli_issued_add(cli_change_t *change, oa_str_t account, oa_str_t member,
     int64_t end);
 
-/* *family: the name of a family's record; otherwise the id of a token */
+/* the name of a family's record; otherwise the id of a token */
 int cli_issued_is_family(oa_str_t member);
+
+/*
+ * Former versions kept tokens in credentials:<account>, from which nothing
+ * goes by itself. Of n members of it, those that Redis has forgotten are taken
+ * out, where that is allowed; it is no failure where not.
+ */
+void cli_issued_sweep(cli_t *cli, oa_str_t account, const oa_str_t *ids,
+    size_t n);
 
 /*
  * All that can still be used, of an account, or (client.data not NULL) of one

@@ -4,6 +4,7 @@
 
 #include "cli_account.h"
 #include "cli_credential.h"
+#include "cli_issued.h"
 #include "cli_key.h"
 #include "cli_key_import.h"
 #include "cli_memory.h"
@@ -164,8 +165,14 @@ list_ids(cli_t *cli, oa_str_t **ids, size_t *n)
         return rc;
     }
 
-    return cli_store_members(cli, cli_store_key(cli, "credentials:", account),
-                             ids, n);
+    rc = cli_store_members(cli, cli_store_key(cli, "credentials:", account),
+                           ids, n);
+
+    if (rc == CLI_OK) {
+        cli_issued_sweep(cli, account, *ids, *n);
+    }
+
+    return rc;
 }
 
 

@@ -65,18 +65,12 @@ cli_store_open(cli_t *cli)
 
 
 int
-cli_store_hasher(cli_t *cli)
+cli_store_peppers(cli_t *cli, oa_str_t peppers[OA_PEPPERS_MAX], size_t *n)
 {
     int             rc;
-    size_t          n;
-    oa_rc_t         ok;
-    oa_str_t        text, peppers[OA_PEPPERS_MAX];
+    oa_str_t        text;
     const char     *error;
     cli_setting_t  *file;
-
-    if (cli->hasher.n != 0) {
-        return CLI_OK;
-    }
 
     rc = cli_config_read(cli);
 
@@ -100,13 +94,38 @@ cli_store_hasher(cli_t *cli)
         return rc;
     }
 
-    if (oa_pepper_parse(text, peppers, &n, &error) != OA_OK) {
+    if (oa_pepper_parse(text, peppers, n, &error) != OA_OK) {
         return cli_fail(CLI_FAILED, "the pepper file %s (%s) is not valid: "
                         "%s", cli_quotez(file->value), file->from, error);
     }
 
+    return CLI_OK;
+}
+
+
+int
+cli_store_hasher(cli_t *cli)
+{
+    int       rc;
+    size_t    i, n;
+    oa_rc_t   ok;
+    oa_str_t  peppers[OA_PEPPERS_MAX];
+
+    if (cli->hasher.n != 0) {
+        return CLI_OK;
+    }
+
+    rc = cli_store_peppers(cli, peppers, &n);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
     ok = oa_hasher_init(&cli->hasher, peppers, n);
-    OPENSSL_cleanse((void *) text.data, text.len);
+
+    for (i = 0; i < n; i++) {
+        OPENSSL_cleanse((void *) peppers[i].data, peppers[i].len);
+    }
 
     return (ok == OA_OK) ? CLI_OK : cli_fail(CLI_FAILED, "libcrypto failed");
 }

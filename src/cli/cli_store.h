@@ -41,6 +41,9 @@ int cli_store_open(cli_t *cli);
 /* the hasher of the pepper file, read at the first call */
 int cli_store_hasher(cli_t *cli);
 
+/* the peppers themselves, newest first; wiped at the end of the run */
+int cli_store_peppers(cli_t *cli, oa_str_t peppers[OA_PEPPERS_MAX], size_t *n);
+
 /* <prefix><kind><id> */
 oa_str_t cli_store_key(cli_t *cli, const char *kind, oa_str_t id);
 
