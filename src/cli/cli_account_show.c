@@ -45,17 +45,17 @@ cli_account_json(const cli_record_t *record, oa_str_t id)
     v = cli_record_get(record, "refresh");
     json_object_set_new(object, "refresh", json_boolean(oa_text_eq(v, "1")));
 
-    v = cli_record_get(record, "created");
-    json_object_set_new(object, "created", cli_json_time(v));
-
-    v = cli_record_get(record, "updated");
-    json_object_set_new(object, "updated", cli_json_time(v));
-
     /* absent is no ceiling, which an empty list would be */
 
     v = cli_record_get(record, "scopes");
     json_object_set_new(object, "scopes",
                         (v.data == NULL) ? json_null() : cli_json_words(v));
+
+    v = cli_record_get(record, "created");
+    json_object_set_new(object, "created", cli_json_time(v));
+
+    v = cli_record_get(record, "updated");
+    json_object_set_new(object, "updated", cli_json_time(v));
 
 #undef text
 
