@@ -1,7 +1,8 @@
 /*
  * OAuth clients: the record client:<client_id> as the options ask for it, and
  * its changes. cli_client.c has the verbs that read, cli_client_write.c those
- * that write, cli_client_delete.c the end of one.
+ * that write, cli_client_secret.c what is shown once, cli_client_delete.c the
+ * end of one.
  */
 
 #ifndef CLI_CLIENT_H
@@ -40,7 +41,7 @@ typedef struct {
     oa_str_t         values[OA_CLIENT_FIELDS];  /* as they will be */
     cli_record_t     record;        /* as it was; reply NULL: it is new */
     const char      *action;        /* for the audit: "client.set" */
-    unsigned         mint:1;        /* a new secret is wanted */
+    unsigned         mint:1;        /* it has a new secret */
     unsigned         signed_login:1;    /* client_secret_jwt besides the rest */
     unsigned         changed:1;
     unsigned char    secret[OA_KEY_BODY_LEN];
@@ -73,6 +74,11 @@ typedef struct {
       "of its tokens: live or test (default live)" },                         \
     { "introspect", 0, 0, NULL,                                               \
       "it may ask about tokens (RFC 7662)" }
+
+#define CLI_CLIENT_SIGNED_LOGIN                                               \
+    { "signed-login", 0, 0, NULL,                                             \
+      "by client_secret_jwt, so that the secret never\ntravels; the store "   \
+      "then has it wrapped" }
 
 extern const cli_option_t  cli_client_create_options[];
 extern const cli_option_t  cli_client_set_options[];
@@ -107,12 +113,25 @@ int cli_client_settle(cli_client_t *client);
 /* cli_client_write.c */
 int cli_client_create(cli_t *cli);
 int cli_client_set(cli_t *cli);
-int cli_client_rotate(cli_t *cli);
 int cli_client_enable(cli_t *cli);
 int cli_client_disable(cli_t *cli);
 
 /* CLI_OK, with client->changed; watched, tried again and audited */
 int cli_client_write(cli_t *cli, cli_client_t *client);
+
+/* cli_client_secret.c */
+int cli_client_rotate(cli_t *cli);
+
+/* a new one in client->given, where a way to log in asks for it; then
+   client->mint, and the caller wipes client->secret */
+int cli_client_mint(cli_t *cli, cli_client_t *client);
+
+/* the record, and the secret, this once; and what is said about it */
+int cli_client_secret_print(cli_t *cli, cli_client_t *client);
+void cli_client_secret_explain(const cli_client_t *client);
+
+/* a field that is not for the audit */
+int cli_client_is_secret(size_t place);
 
 /* cli_client_delete.c */
 int cli_client_delete(cli_t *cli);

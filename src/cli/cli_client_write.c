@@ -1,9 +1,7 @@
 /*
- * opsauth client create, set, rotate, enable, disable: every change of a
- * client's record goes through one attempt, which reads the record, merges what
- * the options ask for, and writes what differs. A secret exists in cli_client_t
- * and on its way to stdout; Redis gets its digest under the newest pepper, and
- * only where client_secret_jwt needs to read it again, itself, wrapped.
+ * opsauth client create, set, enable, disable: every change of a client's
+ * record goes through one attempt, which reads the record, merges what the
+ * options ask for, and writes what differs.
  */
 
 #include "cli_account.h"
@@ -20,31 +18,18 @@
 #include <string.h>
 
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
-
-
-#define SIGNED_LOGIN                                                          \
-    { "signed-login", 0, 0, NULL,                                             \
-      "by client_secret_jwt, so that the secret never\ntravels; the store "   \
-      "then has it wrapped" }
 
 
 const cli_option_t  cli_client_create_options[] = {
     { "account", 0, 0, "ID", "whose client it is" },
     CLI_CLIENT_OPTIONS,
-    SIGNED_LOGIN,
+    CLI_CLIENT_SIGNED_LOGIN,
     { NULL, 0, 0, NULL, NULL }
 };
 
 const cli_option_t  cli_client_set_options[] = {
     CLI_CLIENT_OPTIONS,
     { "no-introspect", 0, 0, NULL, "take --introspect back" },
-    { NULL, 0, 0, NULL, NULL }
-};
-
-const cli_option_t  cli_client_rotate_options[] = {
-    CLI_CLIENT_METHOD_OPTIONS,
-    SIGNED_LOGIN,
     { NULL, 0, 0, NULL, NULL }
 };
 
@@ -59,14 +44,6 @@ const cli_option_t  cli_client_disable_options[] = {
 static const cli_kind_t  client_kind = {
     OA_KIND_ACCESS_TOKEN, "client", "a client", "client_"
 };
-
-
-static int
-is_secret(size_t i)
-{
-    return i == CLI_CLIENT_SECRET || i == CLI_CLIENT_WRAPPED
-           || i == CLI_CLIENT_JWK;
-}
 
 
 static int
@@ -122,7 +99,7 @@ change_fields(cli_client_t *client, cli_change_t *change, oa_str_t key,
         client->changed = 1;
 
         if (i != CLI_CLIENT_ACCOUNT) {
-            detail = is_secret(i)
+            detail = cli_client_is_secret(i)
                      ? cli_format("%s, %s", detail, name)
                      : cli_format("%s, %s=%s", detail, name,
                                   cli_text_safe(new));
@@ -208,152 +185,6 @@ int
 cli_client_write(cli_t *cli, cli_client_t *client)
 {
     return cli_store_retry(cli, write_attempt, client);
-}
-
-
-/* --- secrets ------------------------------------------------------------ */
-
-static int
-no_randomness(void)
-{
-    return cli_fail(CLI_FAILED, "there is no randomness to be had");
-}
-
-
-static int
-secret_wrap(cli_t *cli, cli_client_t *client, oa_str_t secret)
-{
-    int             rc;
-    size_t          i, n, len;
-    oa_rc_t         ok;
-    oa_str_t        peppers[OA_PEPPERS_MAX];
-    unsigned char   nonce[12], *out;
-
-    rc = cli_store_peppers(cli, peppers, &n);
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    if (RAND_bytes(nonce, sizeof(nonce)) != 1) {
-        return no_randomness();
-    }
-
-    out = cli_alloc(OA_WRAP_MAX);
-    ok = oa_wrap(peppers[0], client->id, secret, nonce, out, &len);
-
-    for (i = 0; i < n; i++) {
-        OPENSSL_cleanse((void *) peppers[i].data, peppers[i].len);
-    }
-
-    client->given[CLI_CLIENT_WRAPPED].data = out;
-    client->given[CLI_CLIENT_WRAPPED].len = len;
-
-    return (ok == OA_OK) ? CLI_OK : cli_fail(CLI_FAILED, "libcrypto failed");
-}
-
-
-/* where a way to log in asks for one */
-static int
-secret_mint(cli_t *cli, cli_client_t *client)
-{
-    int             rc;
-    unsigned        methods;
-    oa_str_t        secret;
-    unsigned char   random[OA_KEY_RANDOM_LEN], digest[OA_DIGEST_LEN], *hex;
-
-    methods = cli_client_merge(client);
-
-    client->mint = (methods & (OA_AUTH_SECRET_BASIC|OA_AUTH_SECRET_POST
-                               |OA_AUTH_SECRET_JWT)) != 0;
-
-    if (!client->mint) {
-        return CLI_OK;
-    }
-
-    rc = cli_store_hasher(cli);
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    if (RAND_bytes(random, sizeof(random)) != 1) {
-        return no_randomness();
-    }
-
-    oa_token_mint(random, client->secret);
-    OPENSSL_cleanse(random, sizeof(random));
-    secret.data = client->secret;
-    secret.len = sizeof(client->secret);
-
-    if (oa_hasher_credential(&cli->hasher, 0, secret, digest) != OA_OK) {
-        return cli_fail(CLI_FAILED, "libcrypto failed");
-    }
-
-    hex = cli_alloc(OA_DIGEST_HEX_LEN);
-    oa_text_hex(digest, sizeof(digest), hex);
-    client->given[CLI_CLIENT_SECRET].data = hex;
-    client->given[CLI_CLIENT_SECRET].len = OA_DIGEST_HEX_LEN;
-
-    return (methods & OA_AUTH_SECRET_JWT) ? secret_wrap(cli, client, secret)
-                                          : CLI_OK;
-}
-
-
-/* the record, and the secret, this once */
-static int
-secret_print(cli_t *cli, cli_client_t *client)
-{
-    int        rc;
-    json_t    *object, *json;
-    oa_str_t   secret;
-
-    secret.data = client->mint ? client->secret : NULL;
-    secret.len = client->mint ? sizeof(client->secret) : 0;
-
-    if (!cli->json) {
-        cli_output_line(client->mint ? secret : client->id);
-        return cli_output_flush();
-    }
-
-    rc = cli_client_read(cli, client);
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    object = cli_client_json(&client->record, client->id);
-    json = cli_json_str(secret);
-    json_object_set(object, "client_secret", json);
-    cli_json_print(object);
-
-    if (client->mint) {
-        cli_json_wipe(json);
-
-    } else {
-        json_decref(json);
-    }
-
-    return cli_output_flush();
-}
-
-
-static void
-secret_explain(const cli_client_t *client)
-{
-    if (!client->mint) {
-        return;
-    }
-
-    if (client->values[CLI_CLIENT_WRAPPED].data == NULL) {
-        cli_note("the secret is shown this once; the store has only its "
-                 "digest");
-        return;
-    }
-
-    cli_note("the secret is shown this once; for client_secret_jwt the store "
-             "has it wrapped, so that who has the store and the pepper can "
-             "read it");
 }
 
 
@@ -452,7 +283,7 @@ create_explain(const cli_client_t *client)
              cli_text_safe(v[CLI_CLIENT_METHODS]),
              v[CLI_CLIENT_SCOPES].len ? cli_text_safe(v[CLI_CLIENT_SCOPES])
                                       : "none");
-    secret_explain(client);
+    cli_client_secret_explain(client);
 }
 
 
@@ -476,7 +307,7 @@ cli_client_create(cli_t *cli)
     /* all that can fail without a trace does so before anything is written */
 
     if (rc == CLI_OK) {
-        rc = secret_mint(cli, &client);
+        rc = cli_client_mint(cli, &client);
     }
 
     if (rc == CLI_OK) {
@@ -496,7 +327,7 @@ cli_client_create(cli_t *cli)
     }
 
     if (rc == CLI_OK) {
-        rc = secret_print(cli, &client);
+        rc = cli_client_secret_print(cli, &client);
 
         if (rc != CLI_OK) {
             cli_note("the client did not reach anybody and is taken back");
@@ -642,101 +473,4 @@ cli_client_disable(cli_t *cli)
     }
 
     return (rc == CLI_OK) ? cli_wait(cli) : rc;
-}
-
-
-/* --- rotate ------------------------------------------------------------- */
-
-/* the old secret again, unless somebody made another one meanwhile */
-static void
-rotate_undo(cli_t *cli, cli_client_t *client, const cli_record_t *before)
-{
-    size_t        i;
-    oa_str_t      now;
-    cli_client_t  old;
-
-    memset(&old, 0, sizeof(old));
-    old.id = client->id;
-    old.action = "client.rotate";
-
-    if (cli_client_read(cli, &old) != CLI_OK) {
-        return;
-    }
-
-    for (i = 0; i < OA_CLIENT_FIELDS; i++) {
-        now = cli_record_get(&old.record,
-                             (const char *) oa_client_fields[i].data);
-
-        if (is_secret(i) && !same(now, client->values[i])) {
-            return;
-        }
-
-        if (is_secret(i) || i == CLI_CLIENT_METHODS) {
-            old.given[i] = cli_record_get(before,
-                                      (const char *) oa_client_fields[i].data);
-        }
-    }
-
-    (void) cli_client_write(cli, &old);
-}
-
-
-int
-cli_client_rotate(cli_t *cli)
-{
-    int           rc;
-    oa_str_t     *given;
-    cli_client_t  client;
-    cli_record_t  before;
-
-    rc = cli_client_find(cli, cli->options.words[0], &client);
-    given = client.given;
-
-    if (rc == CLI_OK) {
-        rc = cli_value_list(cli, oa_client_field_check, "auth-method",
-                            "auth_method", &given[CLI_CLIENT_METHODS]);
-    }
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    client.action = "client.rotate";
-    client.signed_login = (cli_option(&cli->options, "signed-login") != NULL);
-    before = client.record;
-    rc = secret_mint(cli, &client);
-
-    if (rc == CLI_OK) {
-        rc = cli_client_settle(&client);
-    }
-
-    if (rc == CLI_OK && !client.mint) {
-        rc = cli_fail(CLI_USAGE, "client %s logs in by %s and has no secret; "
-                      "--auth-method client_secret_basic would give it one",
-                      cli_text_safe(client.id),
-                      cli_text_safe(client.values[CLI_CLIENT_METHODS]));
-    }
-
-    if (rc == CLI_OK) {
-        rc = cli_client_write(cli, &client);
-    }
-
-    if (rc == CLI_OK) {
-        rc = secret_print(cli, &client);
-
-        if (rc != CLI_OK) {
-            cli_note("the new secret did not reach anybody; the old one goes "
-                     "on");
-            rotate_undo(cli, &client, &before);
-
-        } else if (!cli->json) {
-            cli_note("%s has a new secret; the old one has ended",
-                     cli_text_safe(client.id));
-            secret_explain(&client);
-        }
-    }
-
-    OPENSSL_cleanse(client.secret, sizeof(client.secret));
-
-    return rc;
 }
