@@ -34,6 +34,7 @@ static const cli_form_t  account_forms[] = {
 /* secret is a digest, as it is everywhere but with who uses it */
 static const cli_form_t  client_forms[] = {
     { "id", CLI_FORM_TEXT }, { "account", CLI_FORM_TEXT }, { "name", CLI_FORM_TEXT },
+    { "description", CLI_FORM_TEXT },
     { "redirect_uris", CLI_FORM_LIST }, { "grants", CLI_FORM_LIST },
     { "scopes", CLI_FORM_LIST }, { "auth_method", CLI_FORM_LIST },
     { "environment", CLI_FORM_TEXT }, { "enabled", CLI_FORM_FLAG },
