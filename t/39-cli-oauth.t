@@ -25,21 +25,25 @@ $t->write_file('pepper', 'p' x 40 . "\n", 0600);
 my $redis = $t->redis(acl => ['user default off', "user admin on >$password{admin} ~* &* +\@all"],
     user => 'admin', password => $password{admin});
 
-# the ACL lines as the documentation has them: a user's own, then what is added
-my (%acl, @added);
+# the ACL lines as the documentation has them: a user's own, and what is added for
+# introspection
+my (%acl, @foreign);
 {
     open my $fh, '<', OpsAuth::Test->root . '/docs/redis.md' or die "docs/redis.md: $!";
     for my $line (<$fh>) {
         my ($user, $rest) = $line =~ /^    ACL SETUSER (\w+) (.*)/ or next;
-        if ($rest =~ s/>PASSWORD/>$password{$user}/) { $acl{$user} = [split / /, $rest] }
-        else { push @added, [split / /, $rest] }
+        if ($rest =~ s/>PASSWORD//) { $acl{$user} = [grep { length } split / /, $rest] }
+        else { @foreign = split / /, $rest }
     }
 }
-is(scalar @added, 2, 'the token service, and introspection') or BAIL_OUT('docs/redis.md');
+is_deeply([sort keys %acl], [qw(gateway issuer operator)], 'users') or BAIL_OUT('docs/redis.md');
+# what one that issues has besides, in the order that a remedy names them
+my %plain = map { $_ => 1 } @{$acl{gateway}};
+my @issuer = grep { !$plain{$_} } @{$acl{issuer}};
 
 sub users {
     my (@more) = @_;
-    $redis->cmd('ACL', 'SETUSER', $_, 'reset', @{$acl{$_}}) for sort keys %acl;
+    $redis->cmd('ACL', 'SETUSER', $_, 'reset', ">$password{$_}", @{$acl{$_}}) for qw(gateway operator);
     $redis->cmd('ACL', 'SETUSER', 'gateway', @more) if @more;
 }
 
@@ -105,7 +109,7 @@ subtest 'doctor: whom it concerns' => sub {
 };
 
 subtest 'doctor: the rights of the documentation' => sub {
-    for my $case ([$SERVICE, $added[0]], [$FOREIGN, $added[1]]) {
+    for my $case ([$SERVICE, \@issuer], [$FOREIGN, \@foreign]) {
         my ($server, $rights) = @$case;
         $conf = conf($server);
         users(@$rights);
@@ -126,12 +130,12 @@ subtest 'doctor: the rights of the documentation' => sub {
         }
     }
     $conf = conf($SERVICE);
-    users(@{$added[0]});
+    users(@issuer);
     $redis->cmd(qw(ACL SETUSER gateway +multi ~opsauth:account:*));
     doctor();
     ok((grep { $_->{check} eq 'protection' && $_->{result} eq 'warning' && $_->{text} =~ /"gateway" may change accounts/ } @checks),
         'more than it needs') or diag(join "\n", bad());
-    users(@{$added[0]});
+    users(@issuer);
     doctor();
     ok((grep { $_->{check} eq 'protection' && $_->{result} eq 'ok' && $_->{text} =~ /nor may the gateway's user "gateway" change an account/ } @checks), 'no more');
     users();
