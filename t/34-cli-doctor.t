@@ -32,7 +32,7 @@ my %acl;
 {
     open my $fh, '<', OpsAuth::Test->root . '/docs/redis.md' or die "docs/redis.md: $!";
     for my $line (<$fh>) {
-        my ($user, $rest) = $line =~ /^    ACL SETUSER (\w+) (.*)/ or next;
+        my ($user, $rest) = $line =~ /^    ACL SETUSER (\w+) (on .*)/ or next;
         $acl{$user} = [split / /, $rest =~ s/>PASSWORD/>$password{$user}/r];
     }
 }
