@@ -362,6 +362,12 @@ test_slow(void)
     told_is("b:ok=other", "the late reply is not the next one's");
     ok(redis->ndead == 0 && redis->nslots == 0, "no tombstone");
 
+    set("b");
+    turn();
+    arrived = "+OK\r\n";
+    pass_time(250);
+    told_is("b:ok=other", "an answer that is there is not late");
+
     /* one that is late and only half written */
 
     window = 5;

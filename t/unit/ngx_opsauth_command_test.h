@@ -167,6 +167,7 @@ static size_t             wire_len;
 static size_t             window;       /* the socket takes so much more */
 static unsigned           connects;
 static int                send_breaks;
+static const char        *arrived;      /* but no event told of it */
 static ngx_event_t        wire_read, wire_write;
 static ngx_connection_t   wire_connection;
 
@@ -295,6 +296,32 @@ ngx_opsauth_link_send(ngx_opsauth_link_t *link, ngx_buf_t *out)
 }
 
 
+void
+ngx_opsauth_link_read(ngx_opsauth_link_t *link)
+{
+    const char           *text;
+    ngx_connection_t     *c;
+    ngx_opsauth_reply_t  *reply;
+
+    if (arrived == NULL) {
+        return;
+    }
+
+    text = arrived;
+    arrived = NULL;
+    c = link->connection;
+
+    link->kind->heard(link);
+    ngx_opsauth_codec_feed(link->codec, (u_char *) text, strlen(text));
+
+    while (link->connection == c
+           && ngx_opsauth_codec_next(link->codec, &reply) == NGX_OK)
+    {
+        link->kind->reply(link, reply);
+    }
+}
+
+
 /* --- one store, its connection and what callers are told ------------------- */
 
 static ngx_log_t                  log_;
@@ -345,24 +372,13 @@ up(void)
 static void
 answer(const char *text)
 {
-    ngx_connection_t     *c;
     ngx_opsauth_redis_t  *r;
-    ngx_opsauth_reply_t  *reply;
 
     r = redis;
-    c = r->link.connection;
+    arrived = text;
 
     ngx_opsauth_link_enter(&r->link);
-
-    r->link.kind->heard(&r->link);
-    ngx_opsauth_codec_feed(r->link.codec, (u_char *) text, strlen(text));
-
-    while (r->link.connection == c
-           && ngx_opsauth_codec_next(r->link.codec, &reply) == NGX_OK)
-    {
-        r->link.kind->reply(&r->link, reply);
-    }
-
+    ngx_opsauth_link_read(&r->link);
     r->link.kind->rest(&r->link);
     ngx_opsauth_link_leave(&r->link);
 
