@@ -27,6 +27,12 @@ test_plain(void)
     answer("+OK\r\n" OK);
     told_is("a:ok=other b:ok=ok", "answered in their order");
 
+    eval("b");
+    turn();
+    (void) sent();
+    answer("*2\r\n$-1\r\n$0\r\n\r\n");
+    told_is("b:ok=", "a nil");
+
     command = set("c");
     ngx_opsauth_command_cancel(command);
     set("d");

@@ -9,6 +9,7 @@
 #define NGX_OPSAUTH_COMMAND_TEST_H
 
 #include "../../src/redis/ngx_opsauth_codec.c"
+#include "../../src/redis/ngx_opsauth_codec_flat.c"
 #include "../../src/redis/ngx_opsauth_codec_encode.c"
 #include "../../src/redis/ngx_opsauth_redis_error.c"
 #include "../../src/redis/ngx_opsauth_redis_log.c"
@@ -358,6 +359,10 @@ up(void)
     redis->link.codec = ngx_opsauth_codec_create(64, 256 * 1024);
     ngx_opsauth_codec_skip(redis->link.codec);
 
+    if (redis->link.kind->strings) {
+        ngx_opsauth_codec_strings(redis->link.codec);
+    }
+
     redis->link.state = NGX_OPSAUTH_LINK_READY;
     redis->link.connection = &wire_connection;
     redis->marked = 1;
@@ -497,7 +502,11 @@ tell(const char *name, ngx_opsauth_reply_t *reply,
 
     len = strlen(told);
 
-    if (reply && reply->type == NGX_OPSAUTH_REPLY_ARRAY) {
+    if (reply && reply->type == NGX_OPSAUTH_REPLY_ARRAY && reply->strings) {
+        snprintf(told + len, sizeof(told) - len, "=%.*s",
+                 (int) reply->strings[0].len, reply->strings[0].data);
+
+    } else if (reply && reply->type == NGX_OPSAUTH_REPLY_ARRAY) {
         snprintf(told + len, sizeof(told) - len, "=%.*s",
                  (int) reply->elements[0].str.len, reply->elements[0].str.data);
 
@@ -511,6 +520,13 @@ tell(const char *name, ngx_opsauth_reply_t *reply,
 static void
 handler(void *data, ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error)
 {
+    if (reply && (reply->strings
+                  || (reply->type == NGX_OPSAUTH_REPLY_ARRAY
+                      && reply->elements == NULL)))
+    {
+        abort();
+    }
+
     tell(data, reply, error);
 }
 
@@ -615,11 +631,12 @@ get(void)
     ngx_str_set(&prefix, "o:");
     ngx_str_set(&name, "x");
 
-    ngx_opsauth_codec_form(&form, 2, words, &log_);
+    ngx_memzero(&form, sizeof(form));
+    ngx_opsauth_codec_form(&form, 2, words, &prefix, &log_);
 
     cmd.handler = read_handler;
 
-    if (ngx_opsauth_redis_send(redis, &cmd, &form, &prefix, &name, &error)
+    if (ngx_opsauth_redis_send(redis, &cmd, &form, &name, &error)
         != NGX_OK)
     {
         tell("read", NULL, error);
