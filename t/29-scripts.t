@@ -475,6 +475,7 @@ subtest 'no right is too much' => sub {
         $do->('credential_revoke', $access, 60_000, '');
         for my $words (['SET', 'opsauth:id:tok_1', 'd', 'PX', 60_000], ['SET', 'opsauth:jti:1', '1', 'NX', 'PX', 60_000],
             ['ZADD', 'opsauth:tokens:crm', time + 60, 'tok_1'], ['ZREMRANGEBYSCORE', 'opsauth:tokens:crm', '-inf', '(' . time],
+            ['ZADD', 'opsauth:tokens:crm', 1, 'tok_1'], ['ZREMRANGEBYSCORE', 'opsauth:tokens:crm', '-inf', 1],
             ['HMGET', 'opsauth:account:crm', 'enabled'], ['HMGET', 'opsauth:client:app', 'v']) {
             my $reply = $issuer->try(@$words);
             push @said, $reply->{text} if ref $reply eq 'OpsAuth::RESP::Error';

@@ -223,6 +223,12 @@ credentials_check(cli_doctor_t *d, cli_redis_t *redis, const found_t *found)
             continue;
         }
 
+        /* a tombstone: a token that was revoked before it was issued */
+
+        if (oa_text_eq(cli_record_get(&record, "id"), "-")) {
+            continue;
+        }
+
         account = cli_record_get(&record, "account");
 
         if (is_there(d, redis, kinds[KIND_ACCOUNT], account)) {

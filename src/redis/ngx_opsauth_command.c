@@ -44,10 +44,10 @@ static ngx_int_t ngx_opsauth_command_send(ngx_opsauth_command_t *command,
     ngx_uint_t n, const ngx_str_t *words, ngx_opsauth_redis_error_e *error);
 static void ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
-static void ngx_opsauth_command_elements(ngx_opsauth_reply_t *reply,
-    ngx_opsauth_reply_t *elements);
 static ngx_uint_t ngx_opsauth_command_is_over(ngx_uint_t n,
     const ngx_str_t *words);
+static void ngx_opsauth_command_tell(ngx_opsauth_command_handler_pt handler,
+    void *data, ngx_opsauth_reply_t *reply);
 static ngx_int_t ngx_opsauth_script_send(ngx_opsauth_command_t *command,
     ngx_opsauth_script_t *script, ngx_uint_t by_text,
     ngx_opsauth_redis_error_e *error);
@@ -232,7 +232,6 @@ ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
 {
     void                            *data;
     ngx_opsauth_command_t           *command;
-    ngx_opsauth_reply_t              elements[NGX_OPSAUTH_REDIS_REPLY_ELEMENTS];
     ngx_opsauth_redis_error_e        declined;
     ngx_opsauth_command_handler_pt   handler;
 
@@ -262,32 +261,39 @@ ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
     }
 
     if (reply && reply->strings) {
-        ngx_opsauth_command_elements(reply, elements);
+        ngx_opsauth_command_tell(handler, data, reply);
+        return;
     }
 
     handler(data, reply, error);
 }
 
 
-/* the connection's reads take arrays of strings without nodes, callers of
-   commands know one form alone */
+/* the connection's replies come as strings where they can; a command's caller
+   finds the elements that its command may also have as something else */
 
 static void
-ngx_opsauth_command_elements(ngx_opsauth_reply_t *reply,
-    ngx_opsauth_reply_t *elements)
+ngx_opsauth_command_tell(ngx_opsauth_command_handler_pt handler, void *data,
+    ngx_opsauth_reply_t *reply)
 {
-    ngx_uint_t  i;
+    ngx_uint_t           i;
+    ngx_opsauth_reply_t  root, elements[NGX_OPSAUTH_REDIS_REPLY_ELEMENTS];
 
-    ngx_memzero(elements, reply->n * sizeof(ngx_opsauth_reply_t));
+    root = *reply;
+    root.elements = elements;
+    root.strings = NULL;
 
-    for (i = 0; i < reply->n; i++) {
-        elements[i].str = reply->strings[i];
-        elements[i].type = elements[i].str.data ? NGX_OPSAUTH_REPLY_STRING
-                                                : NGX_OPSAUTH_REPLY_NIL;
+    ngx_memzero(elements, root.n * sizeof(ngx_opsauth_reply_t));
+
+    for (i = 0; i < root.n; i++) {
+
+        if (reply->strings[i].data) {
+            elements[i].type = NGX_OPSAUTH_REPLY_STRING;
+            elements[i].str = reply->strings[i];
+        }
     }
 
-    reply->strings = NULL;
-    reply->elements = elements;
+    handler(data, &root, NGX_OPSAUTH_REDIS_OK);
 }
 
 

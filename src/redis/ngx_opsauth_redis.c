@@ -18,7 +18,7 @@
 
 
 #define NGX_OPSAUTH_REDIS_OUT_COMPACT  (32 * 1024)
-/* one reply; a record beyond that is invalid, and read over */
+/* of one reply; a record beyond that is invalid, and read over */
 #define NGX_OPSAUTH_REDIS_REPLY_BYTES  (256 * 1024)
 /* a store that is set up may be emptied: look again now and then */
 #define NGX_OPSAUTH_REDIS_MARKER_AGE   1000
