@@ -39,7 +39,7 @@ CLI_OBJ  := $(CLI_SRC:src/%.c=$(BUILD)/obj/%.o)
 MOD_SRC  := ngx_http_opsauth_module.c config src/module.map $(wildcard src/core/*.[ch] \
             src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch] src/oauth/*.[ch])
 
-.PHONY: all module cli unit deps deps-build demo demo-stop test check stress \
+.PHONY: all module cli unit deps deps-build interop demo demo-stop test check stress \
         bench install uninstall static clean help
 
 all: module cli
@@ -162,6 +162,17 @@ deps-build:
 
 deps:
 	@.ci/packages build test
+	@$(MAKE) --no-print-directory interop
+
+# OAuth software from npm, for t/63-oauth-interop.t
+interop: $(BUILD)/interop/node_modules/.package-lock.json
+
+$(BUILD)/interop/node_modules/.package-lock.json: t/interop/package-lock.json
+	@mkdir -p $(BUILD)/interop
+	@cp t/interop/package.json t/interop/package-lock.json $(BUILD)/interop/
+	@echo "installing: npm packages of t/interop"
+	@cd $(BUILD)/interop && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 demo:
 	@.ci/packages build demo

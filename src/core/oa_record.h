@@ -97,7 +97,8 @@ oa_rc_t oa_account_view(const unsigned char *packed, size_t len,
 /*
  * One field's value checked alone, as packing would (for the command line,
  * so that it can't write what the gateway would refuse): OA_OK, or
- * OA_INVALID with *error (static text: what form is expected).
+ * OA_INVALID with *error (static text: what form is expected). Fields for people
+ * are known, too, and an account's scopes, which only the token service reads.
  */
 oa_rc_t oa_credential_field_check(const char *field, oa_str_t value,
     const char **error);

@@ -211,6 +211,15 @@ oa_credential_field_check(const char *field, oa_str_t value,
 oa_rc_t
 oa_account_field_check(const char *field, oa_str_t value, const char **error)
 {
+    /* read by the token service alone, so that it is none of the packed */
+
+    if (strcmp(field, "scopes") == 0) {
+        return oa_record_field_check(oa_credential_fields,
+                                     oa_credential_forms,
+                                     OA_CREDENTIAL_FIELDS, field, value,
+                                     error);
+    }
+
     return oa_record_field_check(oa_account_fields, oa_account_forms,
                                  OA_ACCOUNT_FIELDS, field, value, error);
 }

@@ -318,11 +318,28 @@ field_checks(void)
     is_int(oa_credential_field_check("created", str("17x"), &error),
            OA_INVALID, "a time that is none");
 
+    is_int(oa_account_field_check("scopes", str("read:* write:users"),
+                                  &error),
+           OA_OK, "the most that tokens of an account may have");
+    is_int(oa_account_field_check("scopes", str(""), &error), OA_OK,
+           "which may be none");
+    is_int(oa_account_field_check("scopes",
+                                  str(long_text('s', OA_SET_MAX)), &error),
+           OA_OK, "the longest");
+    error = NULL;
+    is_int(oa_account_field_check("scopes",
+                                  str(long_text('s', OA_SET_MAX + 1)),
+                                  &error),
+           OA_INVALID, "one longer");
+    is_int(oa_account_field_check("scopes", str("a\"b"), &error), OA_INVALID,
+           "one that is no set of words");
+    ok(error != NULL && strstr(error, "words") != NULL, "says why");
+
     error = NULL;
     is_int(oa_credential_field_check("colour", str("red"), &error),
            OA_INVALID, "a field that is not known");
     ok(error != NULL, "says so");
-    is_int(oa_account_field_check("scopes", str("a"), &error), OA_INVALID,
+    is_int(oa_account_field_check("expires", str("0"), &error), OA_INVALID,
            "a credential's field in an account");
     is_int(oa_credential_field_check("tenant", str("a"), &error), OA_INVALID,
            "an account's field in a credential");

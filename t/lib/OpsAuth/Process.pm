@@ -20,7 +20,8 @@ sub run_id {
 # Executes a program in the background. stdout and stderr go to files, so that
 # a process that stays behind never holds prove's pipe open.
 #
-#   command => [words], stdout => path, stderr => path, env => {NAME => value}
+#   command => [words], stdin => path, stdout => path, stderr => path,
+#   env => {NAME => value}
 sub spawn {
     my ($class, %o) = @_;
     run_id();
@@ -28,7 +29,7 @@ sub spawn {
     return $pid if $pid;
 
     @ENV{keys %{$o{env}}} = values %{$o{env}} if $o{env};
-    open STDIN,  '<',  '/dev/null'                or POSIX::_exit(126);
+    open STDIN,  '<',  $o{stdin}  // '/dev/null'  or POSIX::_exit(126);
     open STDOUT, '>>', $o{stdout} // '/dev/null'  or POSIX::_exit(126);
     open STDERR, '>>', $o{stderr} // '/dev/null'  or POSIX::_exit(126);
     $SIG{$_} = 'DEFAULT' for qw(PIPE INT TERM HUP ALRM);
