@@ -136,7 +136,8 @@ UNIT_SRC := $(wildcard t/unit/*.c)
 UNIT_BIN := $(UNIT_SRC:t/unit/%.c=$(BUILD)/unit/%)
 UNIT_OBJ := $(CORE_SRC:src/core/%.c=$(BUILD)/unit/obj/%.o)
 NGX_INC  := -I$(NGINX_SRC)/src/core -I$(NGINX_SRC)/src/event -I$(NGINX_SRC)/src/event/modules \
-            -I$(NGINX_SRC)/src/os/unix -I$(BUILD)/nginx -Isrc/shm -Isrc/redis
+            -I$(NGINX_SRC)/src/os/unix -I$(BUILD)/nginx -Isrc/core -Isrc/shm -Isrc/redis \
+            -Isrc/oauth
 
 unit: $(UNIT_BIN)
 
@@ -149,9 +150,10 @@ $(BUILD)/unit/obj/%.o: src/core/%.c | $(BUILD)/.tools
 $(BUILD)/unit/oa_%: t/unit/oa_%.c $(UNIT_OBJ) $(wildcard t/unit/*.h)
 	@$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) $(SAN) -Isrc/core -It/unit $< $(UNIT_OBJ) -lcrypto -o $@
 
-$(BUILD)/unit/ngx_%: t/unit/ngx_%.c $(wildcard t/unit/*.h) $(wildcard src/shm/* src/redis/*) | $(BUILD)/nginx/Makefile
+$(BUILD)/unit/ngx_%: t/unit/ngx_%.c $(wildcard t/unit/*.h) $(wildcard src/core/* src/shm/* src/redis/* src/oauth/*_script.*) \
+                   | $(BUILD)/nginx/Makefile
 	@mkdir -p $(@D)
-	@$(CC) -O1 -g $(WARN) $(SAN) -It/unit $(NGX_INC) $< -lhiredis -lpthread -o $@
+	@$(CC) -O1 -g $(WARN) $(SAN) -It/unit $(NGX_INC) $< -lhiredis -lcrypto -lpthread -o $@
 
 -include $(CORE_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_OBJ:.o=.d)
 

@@ -16,6 +16,12 @@
     { ngx_string(text), NGX_OPSAUTH_REDIS_##error, 0, 1, remedy }
 
 
+static const ngx_opsauth_redis_entry_t *ngx_opsauth_redis_find(
+    const ngx_str_t *text);
+static ngx_uint_t ngx_opsauth_redis_begins(const ngx_str_t *text,
+    const ngx_str_t *with);
+
+
 static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
 
     /* it is there and can't answer now: the command fails, nothing else */
@@ -44,6 +50,9 @@ static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
         "it is in protected mode"),
     ngx_opsauth_redis_entry("NOPERM", DENIED, 0,
         "the ACL of its user must allow HMGET on the store's keys"),
+    /* a command in a script */
+    ngx_opsauth_redis_entry("ERR The user executing the script", DENIED, 0,
+        NULL),
 
     ngx_opsauth_redis_entry("WRONGTYPE", WRONGTYPE, 0, NULL),
 
@@ -76,11 +85,53 @@ static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_other =
 const ngx_opsauth_redis_entry_t *
 ngx_opsauth_redis_error_entry(ngx_opsauth_reply_t *reply)
 {
+    size_t                            i;
     ngx_str_t                         text;
-    ngx_uint_t                        i;
     const ngx_opsauth_redis_entry_t  *entry;
 
+    static ngx_str_t  script = ngx_string("ERR Error running script");
+
     text = reply->str;
+
+    if (!ngx_opsauth_redis_begins(&text, &script)) {
+        entry = ngx_opsauth_redis_find(&text);
+
+        return entry ? entry : &ngx_opsauth_redis_other;
+    }
+
+    /* before Redis 7 a command's own error stands behind where it happened:
+       "(call to f_...): @user_script:1: @user_script: 1: -OOM ..." */
+
+    for (i = 0; i + 2 < reply->str.len; i++) {
+
+        if (reply->str.data[i] != ':' || reply->str.data[i + 1] != ' ') {
+            continue;
+        }
+
+        text.data = reply->str.data + i + 2;
+        text.len = reply->str.len - i - 2;
+
+        if (*text.data == '-') {
+            text.data++;
+            text.len--;
+        }
+
+        entry = ngx_opsauth_redis_find(&text);
+
+        if (entry && !entry->fatal) {
+            return entry;
+        }
+    }
+
+    return &ngx_opsauth_redis_other;
+}
+
+
+static const ngx_opsauth_redis_entry_t *
+ngx_opsauth_redis_find(const ngx_str_t *text)
+{
+    ngx_uint_t                        i;
+    const ngx_opsauth_redis_entry_t  *entry;
 
     for (i = 0;
          i < sizeof(ngx_opsauth_redis_entries)
@@ -89,18 +140,27 @@ ngx_opsauth_redis_error_entry(ngx_opsauth_reply_t *reply)
     {
         entry = &ngx_opsauth_redis_entries[i];
 
-        if (text.len < entry->text.len
-            || ngx_memcmp(text.data, entry->text.data, entry->text.len) != 0)
-        {
-            continue;
-        }
-
-        if (text.len == entry->text.len || text.data[entry->text.len] == ' ') {
+        if (ngx_opsauth_redis_begins(text, &entry->text)) {
             return entry;
         }
     }
 
-    return &ngx_opsauth_redis_other;
+    return NULL;
+}
+
+
+/* with whole words */
+
+static ngx_uint_t
+ngx_opsauth_redis_begins(const ngx_str_t *text, const ngx_str_t *with)
+{
+    if (text->len < with->len
+        || ngx_memcmp(text->data, with->data, with->len) != 0)
+    {
+        return 0;
+    }
+
+    return (text->len == with->len || text->data[with->len] == ' ');
 }
 
 
