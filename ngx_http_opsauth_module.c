@@ -291,7 +291,11 @@ ngx_module_t  ngx_http_opsauth_module = {
 static ngx_int_t
 ngx_http_opsauth_preconfiguration(ngx_conf_t *cf)
 {
-    return ngx_http_opsauth_add_variables(cf);
+    if (ngx_http_opsauth_add_variables(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_opsauth_oauth_add_variables(cf);
 }
 
 

@@ -10,7 +10,7 @@
  *   token.c     grants (code.c, refresh.c); revoke.c; introspect.c
  *   metadata.c  documents that clients find all this by
  *   reply.c     answers and errors
- *   conf.c      directives
+ *   conf.c      directives; variables.c
  *
  * A step is a function that returns
  *   NGX_AGAIN  by way of ngx_http_opsauth_oauth_wait(): replies are due
@@ -143,7 +143,8 @@ struct ngx_http_opsauth_oauth_s {
     oa_form_t                         form;     /* of the body; GET: the query */
 
     /* who asks: set when the client is authenticated; client_id earlier, as
-       the request has it, where its form is an id's */
+       the request has it, where its form is an id's. The access log has it:
+       a copy, since the form is wiped by then */
     oa_str_t                          client_id;
     oa_client_t                       client;
     ngx_http_opsauth_oauth_login_t    login;
@@ -268,6 +269,11 @@ ngx_int_t ngx_http_opsauth_oauth_header(ngx_http_request_t *r,
 /* an ngx_str_t or oa_str_t as JSON; NULL: no memory, or no UTF-8 */
 #define ngx_http_opsauth_oauth_json_str(s)                                    \
     json_stringn((const char *) (s).data, (s).len)
+
+
+/* ngx_http_opsauth_oauth_variables.c */
+
+ngx_int_t ngx_http_opsauth_oauth_add_variables(ngx_conf_t *cf);
 
 
 /* ngx_http_opsauth_oauth_client.c */

@@ -144,7 +144,15 @@ ngx_http_opsauth_oauth_login_find(ngx_http_opsauth_oauth_t *oauth)
                                             "no client has such an id");
     }
 
-    oauth->client_id = named;
+    /* the form is wiped before the access log is written */
+
+    oauth->client_id.data = ngx_pstrdup(r->pool, &ngx_http_opsauth_str(named));
+    oauth->client_id.len = named.len;
+
+    if (oauth->client_id.data == NULL) {
+        oauth->client_id.len = 0;
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
 
     return NGX_DECLINED;
 }
