@@ -40,7 +40,6 @@ sub conf {
         listen 127.0.0.1:%%PORT_8080%% $listen;
         access_log %%TESTDIR%%/access.log oauth;
         opsauth_oauth_issuer $ISSUER;
-        $server
         location = /oauth/token      { opsauth_oauth token; $token }
         location = /oauth/revoke     { opsauth_oauth revoke; }
         location = /oauth/introspect { opsauth_oauth introspect; }
@@ -49,6 +48,7 @@ sub conf {
         location /api/ { opsauth main; add_header X-Reason \$opsauth_reason always;
                          add_header X-Scopes \$opsauth_scopes always;
                          add_header X-Account \$opsauth_account always; empty_gif; }
+        $server
     }
 CONF
 }
