@@ -90,7 +90,7 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("opsauth_resource_metadata"),
       NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
-      ngx_http_opsauth_resource_metadata,
+      ngx_http_opsauth_oauth_resource_metadata,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -99,7 +99,7 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("opsauth_oauth"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
-      ngx_http_opsauth_oauth,
+      ngx_http_opsauth_oauth_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
