@@ -19,7 +19,7 @@ my $t = OpsAuth::Test->new;
 my $dir = $t->dir;
 my $opsauth = OpsAuth::Command->new($t);
 
-my %password = map { $_ => "doctor-$_-" . int rand 1e9 } qw(admin gateway operator);
+my %password = map { $_ => "doctor-$_-" . int rand 1e9 } qw(admin gateway operator issuer);
 $t->secret($_) for values %password;
 my %file = map { $_ => $t->write_file("$_.password", "$password{$_}\n", 0600) } keys %password;
 my $pepper = $t->write_file('pepper', 'p' x 40 . "\n", 0600);

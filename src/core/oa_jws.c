@@ -256,10 +256,15 @@ oa_jws_verify_public(const oa_jws_t *jws, oa_jws_alg_t alg,
 
     pkey = oa_jws_key_load(&key);
 
-    rc = (pkey == NULL) ? OA_DECLINED
-                        : oa_jws_verify(pkey, (alg == OA_JWS_EDDSA)
-                                              ? NULL : EVP_sha256(),
-                                        jws->input, signature, len);
+    if (pkey != NULL) {
+        rc = oa_jws_verify(pkey, (alg == OA_JWS_EDDSA) ? NULL : EVP_sha256(),
+                           jws->input, signature, len);
+
+    } else {
+        /* a point may be off its curve; of the others all was looked at */
+
+        rc = (alg == OA_JWS_ES256) ? OA_DECLINED : OA_ERROR;
+    }
 
     EVP_PKEY_free(pkey);
     ERR_pop_to_mark();

@@ -44,7 +44,8 @@ typedef struct {
 } oa_jws_t;
 
 
-/* OA_INVALID: not three parts of base64url, or over OA_JWS_MAX */
+/* views into text. OA_INVALID: not three parts of base64url, or an empty one,
+   or over OA_JWS_MAX */
 oa_rc_t oa_jws_split(oa_str_t text, oa_jws_t *jws);
 
 oa_jws_alg_t oa_jws_alg(oa_str_t name);
@@ -55,16 +56,23 @@ const char *oa_jws_alg_name(oa_jws_alg_t alg);
 oa_jws_alg_t oa_jwk_alg(const oa_jwk_t *jwk);
 
 /*
- * A usable public key: right curve and lengths, RSA of 2048 to 8192 bits and an
- * odd exponent. OA_INVALID and *error, static text.
+ * A usable public key: right curve and lengths; RSA of 2048 to 8192 bits, with
+ * an odd exponent from 3 up to 64 bits; Ed25519 not of small order. OA_INVALID
+ * and *error, static text.
  */
 oa_rc_t oa_jwk_check(const oa_jwk_t *jwk, const char **error);
 
-/* OA_OK: signed by this key; OA_DECLINED: not; OA_ERROR: libcrypto failed */
+/*
+ * OA_OK: signed by this key; OA_DECLINED: not, or alg is not the key's, or the
+ * key is none that oa_jwk_check() takes; OA_ERROR: libcrypto failed. What the
+ * header says beside alg (crit, RFC 7515 section 4.1.11) is the caller's to
+ * refuse.
+ */
 oa_rc_t oa_jws_verify_public(const oa_jws_t *jws, oa_jws_alg_t alg,
     const oa_jwk_t *jwk);
 
-/* HS256; compared in constant time */
+/* HS256; compared in constant time. A secret of less than 32 bytes verifies
+   nothing (RFC 7518 section 3.2) */
 oa_rc_t oa_jws_verify_secret(const oa_jws_t *jws, oa_str_t secret);
 
 

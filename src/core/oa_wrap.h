@@ -15,13 +15,18 @@
 #define OA_WRAP_MAX         ((12 + OA_WRAP_SECRET_MAX + 16) * 4 / 3 + 4)
 
 
-/* nonce: 12 random bytes, never used twice */
+/*
+ * nonce: 12 random bytes, never used twice. OA_INVALID: no secret or one over
+ * OA_WRAP_SECRET_MAX, no client_id or one over OA_ACCOUNT_MAX; OA_ERROR:
+ * libcrypto failed, or a pepper of less than OA_PEPPER_MIN bytes.
+ */
 oa_rc_t oa_wrap(oa_str_t pepper, oa_str_t client_id, oa_str_t secret,
     const unsigned char nonce[12], unsigned char out[OA_WRAP_MAX],
     size_t *len);
 
 /* OA_DECLINED: not wrapped under this pepper for this client; OA_INVALID: not
-   such a text. The caller wipes out */
+   such a text; OA_ERROR: as above. The caller wipes out, which holds nothing
+   unless OA_OK */
 oa_rc_t oa_unwrap(oa_str_t pepper, oa_str_t client_id, oa_str_t wrapped,
     unsigned char out[OA_WRAP_SECRET_MAX], size_t *len);
 

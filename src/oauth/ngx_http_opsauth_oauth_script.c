@@ -1,8 +1,9 @@
 /*
  * The scripts' texts. They are plain Lua 5.1 without anything that Redis 7
- * added (no "#!lua" line), raise no error of their own, and find all that is
- * malformed before they write: where a field is missing or no number, Lua's
- * own error ends the script, and that is trouble of the store.
+ * added (no "#!lua" line), and find all that is malformed before they write:
+ * where a field is missing or no number, Lua's own error ends the script, and
+ * that is trouble of the store. HSET comes first of what is written: it is what
+ * a Redis without memory refuses, and it refuses it only there.
  */
 
 #include "ngx_http_opsauth_oauth_script.h"
@@ -33,6 +34,7 @@
 /* of a code or a family, which live for a time from now */
 
 #define NGX_HTTP_OPSAUTH_OAUTH_CREATE                                         \
+    "assert(tonumber(ARGV[1]))\n"                                             \
     "if redis.call('EXISTS', KEYS[1]) == 1 then\n"                            \
     "  return {'exists'}\n"                                                   \
     "end\n"                                                                   \
@@ -49,6 +51,7 @@ ngx_opsauth_script_t  ngx_http_opsauth_oauth_script_code_redeem =
     ngx_opsauth_script_make("code_redeem",
 
     "local keep, client, uri, challenge, access, family = unpack(ARGV)\n"
+    "assert(tonumber(keep))\n"
     "local code = redis.call('HMGET', KEYS[1], 'state', 'client',\n"
     "  'redirect_uri', 'challenge', 'access', 'family')\n"
     "if not code[1] then\n"
@@ -105,7 +108,7 @@ ngx_opsauth_script_t  ngx_http_opsauth_oauth_script_family_rotate =
     "  return {'unknown'}\n"
     "end\n"
     "if presented ~= current then\n"
-    "  if presented == previous\n"
+    "  if presented ~= '' and presented == previous\n"
     "    and now_ms - tonumber(family[5]) <= grace\n"
     "  then\n"
     "    return {'repeated'}\n"
@@ -117,9 +120,10 @@ ngx_opsauth_script_t  ngx_http_opsauth_oauth_script_family_rotate =
     "  return {'limited'}\n"
     "end\n"
     "kept[#kept + 1] = access .. ':' .. expires\n"
+    "local ends = string.format('%.0f', now + math.floor(ttl / 1000))\n"
     "redis.call('HSET', KEYS[1], 'current', new, 'previous', current,\n"
     "  'rotated', ARGV[1], 'access', table.concat(kept, ' '),\n"
-    "  'expires', string.format('%.0f', now + math.floor(ttl / 1000)))\n"
+    "  'expires', ends)\n"
     "redis.call('PEXPIRE', KEYS[1], ARGV[9])\n"
     "return {'ok'}\n");
 
@@ -153,6 +157,7 @@ ngx_opsauth_script_t  ngx_http_opsauth_oauth_script_family_revoke =
 ngx_opsauth_script_t  ngx_http_opsauth_oauth_script_credential_issue =
     ngx_opsauth_script_make("credential_issue",
 
+    "assert(tonumber(ARGV[1]))\n"
     "if redis.call('EXISTS', KEYS[1]) == 1 then\n"
     "  return {'exists'}\n"
     "end\n"

@@ -68,11 +68,11 @@ typedef enum {
     NGX_OPSAUTH_REDIS_WRONGTYPE,        /* this key's own trouble */
     NGX_OPSAUTH_REDIS_MOVED,            /* -MOVED -ASK -CROSSSLOT: it is a
                                            cluster */
+    NGX_OPSAUTH_REDIS_ERROR,            /* any other error reply */
     NGX_OPSAUTH_REDIS_READONLY,         /* -READONLY -NOREPLICAS -OOM -MISCONF:
                                            it takes no writes */
-    NGX_OPSAUTH_REDIS_NOSCRIPT,         /* -NOSCRIPT: no such script, so that
+    NGX_OPSAUTH_REDIS_NOSCRIPT          /* -NOSCRIPT: no such script, so that
                                            nothing has run */
-    NGX_OPSAUTH_REDIS_ERROR             /* any other error reply */
 } ngx_opsauth_redis_error_e;
 
 

@@ -50,9 +50,11 @@ static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
         "it is in protected mode"),
     ngx_opsauth_redis_entry("NOPERM", DENIED, 0,
         "the ACL of its user must allow HMGET on the store's keys"),
-    /* a command in a script */
+    /* of a command in a script: of Redis 6, 7.0, 7.2 with Valkey */
+    ngx_opsauth_redis_entry("The user executing the script", DENIED, 0, NULL),
     ngx_opsauth_redis_entry("ERR The user executing the script", DENIED, 0,
         NULL),
+    ngx_opsauth_redis_entry("ERR ACL failure in script:", DENIED, 0, NULL),
 
     ngx_opsauth_redis_entry("WRONGTYPE", WRONGTYPE, 0, NULL),
 

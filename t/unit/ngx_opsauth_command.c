@@ -139,6 +139,12 @@ test_classes(void)
         { "ERR The user executing the script can't run this command or "
           "subcommand script: 098, on @user_script:1.", "denied",
           "the ACL of its user must" },
+        { "ERR ACL failure in script: User issuer has no permissions to run "
+          "the 'hset' command script: 67e, on @user_script:7.", "denied",
+          "the ACL of its user must" },
+        { "ERR Error running script (call to f_098e): @user_script:1: "
+          "@user_script: 1: The user executing the script can't run this",
+          "denied", "the ACL of its user must" },
         { "BUSY Redis is busy running a script.", "busy",
           "is down: it answers BUSY" },
         { "WRONGTYPE Operation against a key", "wrongtype", NULL },

@@ -123,7 +123,7 @@ hostile(void)
         text[i] = '\0';
         bad += (oa_unwrap(str(PEPPER), str("app_1"), str(text), out, &len)
                 == OA_OK);
-        bad += (oa_unwrap(str(PEPPER), str("app_1"), str(WRAPPED + i), out,
+        bad += (oa_unwrap(str(PEPPER), str("app_1"), str(&WRAPPED[i]), out,
                           &len)
                 == OA_OK);
     }
