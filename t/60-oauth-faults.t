@@ -88,6 +88,36 @@ subtest 'a real Redis' => sub {
     $t->finish;
 };
 
+subtest 'with no more rights than the documentation gives' => sub {
+    my $t = OpsAuth::Test->new;
+    my $password = join '', map { ('a' .. 'z')[rand 26] } 1 .. 24;
+    my ($rights) = OpsAuth::Nginx::_read($t->root . '/docs/redis.md') =~ /ACL SETUSER issuer on >PASSWORD (.+)/;
+    ok($rights, 'it gives them') or return;
+    my $redis = $t->redis(acl => ['user default on nopass ~* &* +@all', "user issuer on >$password $rights"]);
+    $t->secret($password);
+    my $file = $t->write_file('password', $password, 0600);
+    my $store = $t->store(redis => $redis);
+    my $o = OpsAuth::OAuth->new(t => $t, store => $store);
+    $store->account('acme', refresh => 1);
+    $o->client('web', grants => 'authorization_code refresh_token client_credentials', introspect => 1,
+        redirect_uris => 'https://app.test/cb');
+    $t->config_http($o->conf(store => "redis_user issuer; redis_password_file $file;"));
+    $t->start;
+    my ($code, $verifier) = $o->code;
+    my @redeem = (grant_type => 'authorization_code', code => $code, code_verifier => $verifier,
+        redirect_uri => 'https://app.test/cb');
+    my $login = $o->post('token', { client => 'web' }, @redeem)->json;
+    ok($login->{refresh_token}, 'a code') or diag $t->log;
+    $login = $o->post('token', { client => 'web' }, grant_type => 'refresh_token',
+        refresh_token => $login->{refresh_token})->json;
+    ok($login->{refresh_token}, 'a refresh token') or diag $t->log;
+    is($o->post('token', { client => 'web' }, @GRANT)->status, 200, 'client credentials');
+    ok($o->post('introspect', { client => 'web' }, token => $login->{access_token})->json->{active}, 'introspection');
+    is($o->post('revoke', { client => 'web' }, token => $login->{refresh_token})->status, 200, 'revocation');
+    is(said($o->post('token', { client => 'web' }, @redeem)), '400 invalid_grant', 'a replay');
+    $t->finish;
+};
+
 subtest 'while it waits' => sub {
     my $t = OpsAuth::Test->new(workers => 2);
     my $redis = $t->redis;
