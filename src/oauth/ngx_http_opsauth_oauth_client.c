@@ -19,6 +19,8 @@
 
 static ngx_int_t ngx_http_opsauth_oauth_login_find(
     ngx_http_opsauth_oauth_t *oauth);
+static ngx_int_t ngx_http_opsauth_oauth_login_named(
+    ngx_http_opsauth_oauth_t *oauth, oa_str_t named, oa_str_t id);
 static ngx_int_t ngx_http_opsauth_oauth_login_basic(
     ngx_http_opsauth_oauth_t *oauth, ngx_str_t *value);
 static ngx_int_t ngx_http_opsauth_oauth_login_part(u_char *text, size_t *len);
@@ -64,13 +66,11 @@ ngx_http_opsauth_oauth_login(ngx_http_opsauth_oauth_t *oauth,
 static ngx_int_t
 ngx_http_opsauth_oauth_login_find(ngx_http_opsauth_oauth_t *oauth)
 {
-    oa_str_t             id, secret, assertion, type, named;
-    ngx_int_t            rc;
-    ngx_table_elt_t     *h;
-    ngx_http_request_t  *r;
+    oa_str_t          id, secret, assertion, type, named;
+    ngx_int_t         rc;
+    ngx_table_elt_t  *h;
 
-    r = oauth->request;
-    h = r->headers_in.authorization;
+    h = oauth->request->headers_in.authorization;
 
     id = oa_form_get(&oauth->form, "client_id");
     secret = oa_form_get(&oauth->form, "client_secret");
@@ -131,6 +131,16 @@ ngx_http_opsauth_oauth_login_find(ngx_http_opsauth_oauth_t *oauth)
 
     oauth->client_id = (oa_str_t) oa_null;
 
+    return ngx_http_opsauth_oauth_login_named(oauth, named, id);
+}
+
+
+/* by the authentication, and by client_id, if there is one */
+
+static ngx_int_t
+ngx_http_opsauth_oauth_login_named(ngx_http_opsauth_oauth_t *oauth,
+    oa_str_t named, oa_str_t id)
+{
     if (id.data && (id.len != named.len
                     || ngx_memcmp(id.data, named.data, id.len) != 0))
     {
@@ -146,7 +156,8 @@ ngx_http_opsauth_oauth_login_find(ngx_http_opsauth_oauth_t *oauth)
 
     /* the form is wiped before the access log is written */
 
-    oauth->client_id.data = ngx_pstrdup(r->pool, &ngx_http_opsauth_str(named));
+    oauth->client_id.data = ngx_pstrdup(oauth->request->pool,
+                                        &ngx_http_opsauth_str(named));
     oauth->client_id.len = named.len;
 
     if (oauth->client_id.data == NULL) {

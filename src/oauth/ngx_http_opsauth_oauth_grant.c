@@ -314,7 +314,7 @@ ngx_int_t
 ngx_http_opsauth_oauth_new_access(ngx_http_opsauth_oauth_t *oauth)
 {
     u_char                          *p;
-    oa_str_t                         token;
+    oa_str_t                         token = oa_null;
     ngx_str_t                        random;
     ngx_uint_t                       i;
     ngx_http_opsauth_store_t        *store;

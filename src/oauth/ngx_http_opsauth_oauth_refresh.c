@@ -120,6 +120,7 @@ ngx_http_opsauth_oauth_family_take(ngx_http_opsauth_oauth_t *oauth)
     }
 
     grant->fields = fields;
+    ngx_str_null(&digest);
 
     /* it may have been rotated under another pepper than the family was made */
 
