@@ -90,7 +90,7 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("opsauth_resource_metadata"),
       NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
-      ngx_http_opsauth_resource_metadata,
+      ngx_http_opsauth_oauth_resource_metadata,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -99,7 +99,7 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("opsauth_oauth"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
-      ngx_http_opsauth_oauth,
+      ngx_http_opsauth_oauth_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -291,7 +291,11 @@ ngx_module_t  ngx_http_opsauth_module = {
 static ngx_int_t
 ngx_http_opsauth_preconfiguration(ngx_conf_t *cf)
 {
-    return ngx_http_opsauth_add_variables(cf);
+    if (ngx_http_opsauth_add_variables(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_opsauth_oauth_add_variables(cf);
 }
 
 

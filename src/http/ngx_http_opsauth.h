@@ -407,15 +407,16 @@ char *ngx_http_opsauth_oauth_merge_conf(ngx_conf_t *cf,
     ngx_http_opsauth_loc_conf_t *prev, ngx_http_opsauth_loc_conf_t *conf);
 ngx_int_t ngx_http_opsauth_oauth_documents(ngx_conf_t *cf,
     ngx_http_opsauth_main_conf_t *omcf);
-char *ngx_http_opsauth_oauth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_oauth_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_opsauth_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_oauth_resource(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_oauth_subject(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_opsauth_resource_metadata(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
+char *ngx_http_opsauth_oauth_resource_metadata(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 
 /* seconds; the command's offset is that of ngx_http_opsauth_oauth_conf_t */
 char *ngx_http_opsauth_oauth_time(ngx_conf_t *cf, ngx_command_t *cmd,
