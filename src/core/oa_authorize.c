@@ -82,8 +82,8 @@ oa_rc_t
 oa_authorize_check(const oa_form_t *form, const oa_client_t *client,
     oa_authorize_error_t *error)
 {
-    size_t    pos;
-    oa_str_t  value, word;
+    oa_str_t       value, prompt;
+    unsigned char  words[OA_VALUE_MAX];
 
     if (oa_form_get(form, "request").data) {
         return oa_authorize_refuse(error, "request_not_supported",
@@ -132,14 +132,19 @@ oa_authorize_check(const oa_form_t *form, const oa_client_t *client,
 
     /* others ask for more of what is done anyway: a consent is never skipped */
 
-    value = oa_form_get(form, "prompt");
-    pos = 0;
+    if (oa_set_pack(oa_form_get(form, "prompt"), words, sizeof(words),
+                    &prompt.len)
+        != OA_OK)
+    {
+        return oa_authorize_refuse(error, "invalid_request",
+                                   "prompt is malformed");
+    }
 
-    while (oa_set_next(value, &pos, &word)) {
-        if (oa_text_eq(word, "none")) {
-            return oa_authorize_refuse(error, "consent_required",
-                                       "the user has to consent");
-        }
+    prompt.data = words;
+
+    if (oa_set_has(prompt, (oa_str_t) oa_string("none"))) {
+        return oa_authorize_refuse(error, "consent_required",
+                                   "the user has to consent");
     }
 
     return OA_OK;
