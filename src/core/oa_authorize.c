@@ -49,28 +49,26 @@ oa_authorize_redirect(const oa_form_t *form, const oa_client_t *client,
     if (asked.data == NULL) {
 
         if (n != 1) {
-            *error = "The request does not say where to send you back to "
-                     "(redirect_uri), and the application has not registered "
-                     "exactly one address.";
+            *error = "redirect_uri is missing, and the application has not "
+                     "registered exactly one";
             return OA_DECLINED;
         }
 
         *uri = last;
 
     } else if (uri->data == NULL) {
-        *error = "The address that the request wants to send you back to "
-                 "(redirect_uri) is not one that this application has "
-                 "registered.";
+        *error = "redirect_uri is not one that the application has "
+                 "registered";
         return OA_DECLINED;
     }
 
     if (oa_redirect_uri_check(*uri, &detail) != OA_OK) {
-        *error = "The address to send you back to (redirect_uri) is malformed.";
+        *error = "redirect_uri is malformed";
         return OA_DECLINED;
     }
 
     if (oa_form_get(form, "state").len > OA_STATE_MAX) {
-        *error = "The request's state has more than 2048 bytes.";
+        *error = "state has more than 2048 bytes";
         return OA_DECLINED;
     }
 

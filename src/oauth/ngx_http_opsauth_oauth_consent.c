@@ -30,14 +30,14 @@ const char *const  ngx_http_opsauth_oauth_handed_on[] = {
 
 
 ngx_int_t
-ngx_http_opsauth_oauth_consent_page(ngx_http_request_t *r,
+ngx_http_opsauth_oauth_consent_page(ngx_http_opsauth_oauth_t *oauth,
     const ngx_http_opsauth_oauth_consent_t *consent)
 {
     u_char                         sources[OA_FORM_ACTION_MAX];
     ngx_str_t                      form_action;
     ngx_http_opsauth_oauth_page_t  page;
 
-    ngx_http_opsauth_oauth_page_begin(&page, r, "Allow access?");
+    ngx_http_opsauth_oauth_page_begin(&page, oauth, "Allow access?");
 
     if (consent->again) {
         ngx_http_opsauth_oauth_page_html(&page,
@@ -48,9 +48,9 @@ ngx_http_opsauth_oauth_consent_page(ngx_http_request_t *r,
     }
 
     ngx_http_opsauth_oauth_page_html(&page, "<h1><bdi>");
-    ngx_http_opsauth_oauth_page_text(&page, consent->client->name.len
-                                            ? consent->client->name
-                                            : consent->client->id);
+    ngx_http_opsauth_oauth_page_text(&page, oauth->client.name.len
+                                            ? oauth->client.name
+                                            : oauth->client.id);
     ngx_http_opsauth_oauth_page_html(&page,
         "</bdi> asks for access</h1>\n"
         "<p>If you allow it, this application can use the API in your "
@@ -75,7 +75,7 @@ ngx_http_opsauth_oauth_consent_who(ngx_http_opsauth_oauth_page_t *page,
 {
     const oa_client_t  *client;
 
-    client = consent->client;
+    client = &page->oauth->client;
 
     ngx_http_opsauth_oauth_page_html(page,
         "<dl>\n<dt>You are</dt><dd><bdi>");
@@ -188,7 +188,7 @@ ngx_http_opsauth_oauth_consent_form(ngx_http_opsauth_oauth_page_t *page,
 
     for (name = ngx_http_opsauth_oauth_handed_on; *name; name++) {
 
-        value = oa_form_get(consent->form, *name);
+        value = oa_form_get(&page->oauth->form, *name);
 
         if (value.data) {
             ngx_http_opsauth_oauth_consent_hidden(page, *name, value);

@@ -10,7 +10,6 @@
 
 #include <openssl/evp.h>
 
-#include "ngx_http_opsauth_compat.h"
 #include "ngx_http_opsauth_oauth_page.h"
 
 
@@ -78,11 +77,11 @@ static const char  ngx_http_opsauth_oauth_style[] =
 
 void
 ngx_http_opsauth_oauth_page_begin(ngx_http_opsauth_oauth_page_t *page,
-    ngx_http_request_t *r, const char *title)
+    ngx_http_opsauth_oauth_t *oauth, const char *title)
 {
     ngx_memzero(page, sizeof(ngx_http_opsauth_oauth_page_t));
 
-    page->request = r;
+    page->oauth = oauth;
 
     ngx_http_opsauth_oauth_page_html(page,
         "<!DOCTYPE html>\n"
@@ -159,7 +158,7 @@ ngx_http_opsauth_oauth_page_room(ngx_http_opsauth_oauth_page_t *page,
     used = page->last - page->start;
     size = ngx_max(NGX_HTTP_OPSAUTH_OAUTH_PAGE_SIZE, 2 * (used + len));
 
-    p = ngx_pnalloc(page->request->pool, size);
+    p = ngx_pnalloc(page->oauth->request->pool, size);
     if (p == NULL) {
         page->failed = 1;
         return NULL;
@@ -181,64 +180,49 @@ ngx_int_t
 ngx_http_opsauth_oauth_page_send(ngx_http_opsauth_oauth_page_t *page,
     ngx_uint_t status, ngx_str_t *form_action)
 {
-    ngx_int_t            rc;
-    ngx_buf_t           *b;
-    ngx_chain_t          out;
-    ngx_http_request_t  *r;
+    ngx_str_t                  body;
+    ngx_http_opsauth_oauth_t  *oauth;
 
-    r = page->request;
+    static ngx_str_t  type = ngx_string("text/html; charset=utf-8");
+
+    oauth = page->oauth;
 
     ngx_http_opsauth_oauth_page_html(page, "</main>\n</body>\n</html>\n");
 
     if (page->failed
-        || ngx_http_opsauth_oauth_page_headers(r) != NGX_OK
-        || ngx_http_opsauth_oauth_page_policy(r, form_action) != NGX_OK)
+        || ngx_http_opsauth_oauth_page_headers(oauth->request) != NGX_OK
+        || ngx_http_opsauth_oauth_page_policy(oauth->request, form_action)
+           != NGX_OK)
     {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return ngx_http_opsauth_oauth_failed(oauth);
     }
 
-    b = ngx_calloc_buf(r->pool);
-    if (b == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    body.len = page->last - page->start;
+    body.data = page->start;
 
-    b->pos = page->start;
-    b->last = page->last;
-    b->memory = 1;
-    b->last_buf = (r == r->main);
-    b->last_in_chain = 1;
-
-    r->headers_out.status = status;
-    r->headers_out.content_length_n = b->last - b->pos;
-    ngx_str_set(&r->headers_out.content_type, "text/html");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
-    ngx_str_set(&r->headers_out.charset, "utf-8");
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    out.buf = b;
-    out.next = NULL;
-
-    return ngx_http_output_filter(r, &out);
+    return ngx_http_opsauth_oauth_send(oauth, status, &type, &body, NULL);
 }
 
 
 ngx_int_t
-ngx_http_opsauth_oauth_page_error(ngx_http_request_t *r, ngx_uint_t status,
-    const char *heading, const char *text)
+ngx_http_opsauth_oauth_page_error(ngx_http_opsauth_oauth_t *oauth,
+    ngx_uint_t status, const char *heading, const char *advice,
+    const char *reason)
 {
+    oa_str_t                       text;
     ngx_http_opsauth_oauth_page_t  page;
 
-    ngx_http_opsauth_oauth_page_begin(&page, r, heading);
+    text.len = ngx_strlen(reason);
+    text.data = (const u_char *) reason;
+
+    ngx_http_opsauth_oauth_page_begin(&page, oauth, heading);
     ngx_http_opsauth_oauth_page_html(&page, "<h1>");
     ngx_http_opsauth_oauth_page_html(&page, heading);
     ngx_http_opsauth_oauth_page_html(&page, "</h1>\n<p>");
-    ngx_http_opsauth_oauth_page_html(&page, text);
+    ngx_http_opsauth_oauth_page_html(&page, advice);
+    ngx_http_opsauth_oauth_page_html(&page, "</p>\n<p class=\"note\">"
+                                            "Reason: ");
+    ngx_http_opsauth_oauth_page_text(&page, text);
     ngx_http_opsauth_oauth_page_html(&page, "</p>\n");
 
     return ngx_http_opsauth_oauth_page_send(&page, status, NULL);
@@ -246,20 +230,20 @@ ngx_http_opsauth_oauth_page_error(ngx_http_request_t *r, ngx_uint_t status,
 
 
 ngx_int_t
-ngx_http_opsauth_oauth_page_redirect(ngx_http_request_t *r,
+ngx_http_opsauth_oauth_page_redirect(ngx_http_opsauth_oauth_t *oauth,
     ngx_str_t *location)
 {
-    if (ngx_http_opsauth_oauth_page_header(r, "Location", location) != NGX_OK
-        || ngx_http_opsauth_oauth_page_headers(r) != NGX_OK)
+    static ngx_str_t  none = ngx_null_string;
+
+    if (ngx_http_opsauth_oauth_header(oauth->request, "Location", location)
+        != NGX_OK
+        || ngx_http_opsauth_oauth_page_headers(oauth->request) != NGX_OK)
     {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return ngx_http_opsauth_oauth_failed(oauth);
     }
 
-    r->headers_out.status = NGX_HTTP_SEE_OTHER;
-    r->headers_out.content_length_n = 0;
-    r->header_only = 1;
-
-    return ngx_http_send_header(r);
+    return ngx_http_opsauth_oauth_send(oauth, NGX_HTTP_SEE_OTHER, &none, &none,
+                                       NULL);
 }
 
 
@@ -273,8 +257,6 @@ ngx_http_opsauth_oauth_page_headers(ngx_http_request_t *r)
         const char  *name;
         ngx_str_t    value;
     } headers[] = {
-        { "Cache-Control",          ngx_string("no-store") },
-        { "Pragma",                 ngx_string("no-cache") },
         { "Referrer-Policy",        ngx_string("no-referrer") },
         { "X-Content-Type-Options", ngx_string("nosniff") },
         { "X-Frame-Options",        ngx_string("DENY") },
@@ -283,7 +265,7 @@ ngx_http_opsauth_oauth_page_headers(ngx_http_request_t *r)
     for (i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         value = headers[i].value;
 
-        if (ngx_http_opsauth_oauth_page_header(r, headers[i].name, &value)
+        if (ngx_http_opsauth_oauth_header(r, headers[i].name, &value)
             != NGX_OK)
         {
             return NGX_ERROR;
@@ -342,27 +324,6 @@ ngx_http_opsauth_oauth_page_policy(ngx_http_request_t *r,
 
     policy.len = p - policy.data;
 
-    return ngx_http_opsauth_oauth_page_header(r, "Content-Security-Policy",
-                                              &policy);
-}
-
-
-ngx_int_t
-ngx_http_opsauth_oauth_page_header(ngx_http_request_t *r, const char *name,
-    ngx_str_t *value)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    h->key.len = ngx_strlen(name);
-    h->key.data = (u_char *) name;
-    h->value = *value;
-    ngx_http_opsauth_elt_init(h);
-
-    return NGX_OK;
+    return ngx_http_opsauth_oauth_header(r, "Content-Security-Policy",
+                                         &policy);
 }

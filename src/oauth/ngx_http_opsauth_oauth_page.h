@@ -7,26 +7,23 @@
 #ifndef NGX_HTTP_OPSAUTH_OAUTH_PAGE_H
 #define NGX_HTTP_OPSAUTH_OAUTH_PAGE_H
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-#include <ngx_http.h>
+#include "ngx_http_opsauth_oauth.h"
 
 #include "oa_authorize.h"
 
 
 typedef struct {
-    ngx_http_request_t  *request;
-    u_char              *start;
-    u_char              *last;
-    u_char              *end;
-    unsigned             failed:1;      /* no memory: it won't be sent */
+    ngx_http_opsauth_oauth_t  *oauth;
+    u_char                    *start;
+    u_char                    *last;
+    u_char                    *end;
+    unsigned                   failed:1;    /* no memory: it won't be sent */
 } ngx_http_opsauth_oauth_page_t;
 
 
-/* what the consent page shows and sends back; views, escaped by the page */
+/* what the consent page shows and sends back, besides the client and the form
+   of the request; views, escaped by the page */
 typedef struct {
-    const oa_client_t   *client;
-    const oa_form_t     *form;          /* the authorization request */
     oa_str_t             account_name;  /* may be absent */
     oa_str_t             subject;
     oa_str_t             redirect;      /* where the answer will go */
@@ -42,7 +39,7 @@ extern const char *const  ngx_http_opsauth_oauth_handed_on[];
 
 /* begins a page; title is plain text */
 void ngx_http_opsauth_oauth_page_begin(ngx_http_opsauth_oauth_page_t *page,
-    ngx_http_request_t *r, const char *title);
+    ngx_http_opsauth_oauth_t *oauth, const char *title);
 
 /* HTML as it stands */
 void ngx_http_opsauth_oauth_page_html(ngx_http_opsauth_oauth_page_t *page,
@@ -54,30 +51,35 @@ void ngx_http_opsauth_oauth_page_text(ngx_http_opsauth_oauth_page_t *page,
 
 /*
  * Ends and sends it, with all headers; form_action: sources of that directive,
- * NULL: no form may be sent. Returns as ngx_http_output_filter(), to finalize
- * the request with.
+ * NULL: no form may be sent. Returns what a step returns.
  */
 ngx_int_t ngx_http_opsauth_oauth_page_send(ngx_http_opsauth_oauth_page_t *page,
     ngx_uint_t status, ngx_str_t *form_action);
 
-/* a whole page that only says something: heading and text, plain */
-ngx_int_t ngx_http_opsauth_oauth_page_error(ngx_http_request_t *r,
-    ngx_uint_t status, const char *heading, const char *text);
+/* a whole page that only says something; three static texts, plain */
+ngx_int_t ngx_http_opsauth_oauth_page_error(ngx_http_opsauth_oauth_t *oauth,
+    ngx_uint_t status, const char *heading, const char *advice,
+    const char *reason);
 
 /* a redirect that no cache keeps; 303, so that a browser goes on with GET
    (RFC 9700 section 4.12). location lives as long as the request */
-ngx_int_t ngx_http_opsauth_oauth_page_redirect(ngx_http_request_t *r,
+ngx_int_t ngx_http_opsauth_oauth_page_redirect(ngx_http_opsauth_oauth_t *oauth,
     ngx_str_t *location);
 
-/* adds a header to the answer; value lives as long as the request */
-ngx_int_t ngx_http_opsauth_oauth_page_header(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value);
+
+/* ngx_http_opsauth_oauth_authorize.c: the endpoint's first step, and its errors
+   as pages */
+
+ngx_int_t ngx_http_opsauth_oauth_authorize(ngx_http_opsauth_oauth_t *oauth);
+ngx_int_t ngx_http_opsauth_oauth_authorize_failed(
+    ngx_http_opsauth_oauth_t *oauth, ngx_uint_t status, const char *error,
+    const char *description);
 
 
 /* ngx_http_opsauth_oauth_consent.c */
 
 /* sends the page that asks; status 200, or 403 where again is set */
-ngx_int_t ngx_http_opsauth_oauth_consent_page(ngx_http_request_t *r,
+ngx_int_t ngx_http_opsauth_oauth_consent_page(ngx_http_opsauth_oauth_t *oauth,
     const ngx_http_opsauth_oauth_consent_t *consent);
 
 

@@ -1,0 +1,777 @@
+/*
+ * The authorization endpoint (RFC 6749 section 4.1, RFC 9700, RFC 9207). The
+ * user is whoever the operator's login says; consent is asked for every time.
+ *
+ *   step     | goes on when                 | otherwise
+ *   ---------+------------------------------+---------------------------------
+ *   start    | there is a user, a client_id | page
+ *   client   | it exists and is enabled,    | page: nothing is sent anywhere
+ *            | the redirect URI is its own  | that we don't trust
+ *   account  | it exists and is enabled     | page
+ *   decide   | the request is right, the    | redirect with error
+ *            | scopes are granted           |
+ *            | GET                          | consent page
+ *            | POST with a good ticket      | consent page again
+ *            | allow                        | redirect with access_denied
+ *   stored   | the code is in Redis         | page
+ *
+ * A POST is validated as the GET was, from the beginning. Its ticket says that
+ * what is decided is what was shown, to this user, in this browser, of late.
+ */
+
+#include "ngx_http_opsauth_oauth_page.h"
+#include "ngx_http_opsauth_oauth_script.h"
+
+#include "oa_base64.h"
+#include "oa_ticket.h"
+
+#include <openssl/rand.h>
+
+
+#define NGX_HTTP_OPSAUTH_OAUTH_CONSENT_VALID  600       /* seconds */
+#define NGX_HTTP_OPSAUTH_OAUTH_COOKIE_LEN     22        /* of 16 bytes */
+
+/* the parameters that are handed on, and what else a ticket is for */
+#define NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS  16
+
+
+typedef struct {
+    ngx_http_opsauth_oauth_consent_t  consent;
+    ngx_str_t                         code;
+    ngx_str_t                         cookie;
+    u_char                            scopes[OA_SET_MAX];
+    u_char                            ticket[OA_TICKET_MAX];
+} ngx_http_opsauth_oauth_authorize_t;
+
+
+static ngx_int_t ngx_http_opsauth_oauth_authorize_client(
+    ngx_http_opsauth_oauth_t *oauth);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_account(
+    ngx_http_opsauth_oauth_t *oauth);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_decide(
+    ngx_http_opsauth_oauth_t *oauth);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_ask(
+    ngx_http_opsauth_oauth_t *oauth, ngx_uint_t again);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_answer(
+    ngx_http_opsauth_oauth_t *oauth);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_issue(
+    ngx_http_opsauth_oauth_t *oauth);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_stored(
+    ngx_http_opsauth_oauth_t *oauth);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_subject(
+    ngx_http_opsauth_oauth_t *oauth);
+static ngx_uint_t ngx_http_opsauth_oauth_is_utf8(ngx_str_t *text);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_unknown(
+    ngx_http_opsauth_oauth_t *oauth, const char *reason);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_page(
+    ngx_http_opsauth_oauth_t *oauth, const char *reason);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_refuse(
+    ngx_http_opsauth_oauth_t *oauth, const oa_authorize_error_t *error);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_back(
+    ngx_http_opsauth_oauth_t *oauth, const oa_authorize_error_t *error);
+static size_t ngx_http_opsauth_oauth_authorize_fields(
+    ngx_http_opsauth_oauth_t *oauth,
+    oa_str_t fields[NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS]);
+static void ngx_http_opsauth_oauth_authorize_cookie(
+    ngx_http_opsauth_oauth_t *oauth);
+static ngx_int_t ngx_http_opsauth_oauth_authorize_set_cookie(
+    ngx_http_opsauth_oauth_t *oauth);
+
+
+static ngx_str_t  ngx_http_opsauth_oauth_account_fields[] = {
+    ngx_string("enabled"), ngx_string("name"), ngx_string("scopes")
+};
+
+
+ngx_int_t
+ngx_http_opsauth_oauth_authorize(ngx_http_opsauth_oauth_t *oauth)
+{
+    ngx_int_t   rc;
+    oa_str_t    id;
+    ngx_str_t   words[2 + OA_CLIENT_FIELDS];
+    ngx_uint_t  i;
+
+    oauth->data = ngx_pcalloc(oauth->request->pool,
+                              sizeof(ngx_http_opsauth_oauth_authorize_t));
+    if (oauth->data == NULL) {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    /* who has not logged in learns nothing about clients */
+
+    rc = ngx_http_opsauth_oauth_authorize_subject(oauth);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    id = oa_form_get(&oauth->form, "client_id");
+
+    if (id.data == NULL) {
+        return ngx_http_opsauth_oauth_authorize_page(oauth,
+                                                     "client_id is missing");
+    }
+
+    if (id.len > OA_ACCOUNT_MAX || !oa_text_is_id(id)) {
+        return ngx_http_opsauth_oauth_authorize_unknown(oauth,
+                                         "client_id is no client's id");
+    }
+
+    oauth->client_id = id;
+
+    ngx_str_set(&words[0], "HMGET");
+    words[1] = ngx_http_opsauth_oauth_key(oauth, "client:", id);
+
+    if (words[1].data == NULL) {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    for (i = 0; i < OA_CLIENT_FIELDS; i++) {
+        words[2 + i] = ngx_http_opsauth_str(oa_client_fields[i]);
+    }
+
+    ngx_http_opsauth_oauth_command(oauth, 2 + OA_CLIENT_FIELDS, words);
+
+    return ngx_http_opsauth_oauth_wait(oauth,
+                                  ngx_http_opsauth_oauth_authorize_client);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_client(ngx_http_opsauth_oauth_t *oauth)
+{
+    oa_rc_t                              rc;
+    oa_str_t                             values[OA_CLIENT_FIELDS], field;
+    ngx_str_t                            words[5];
+    ngx_uint_t                           i;
+    const char                          *error;
+    ngx_opsauth_reply_t                 *reply;
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    authorize = oauth->data;
+    reply = ngx_http_opsauth_oauth_reply(oauth, 0);
+
+    for (i = 0; i < OA_CLIENT_FIELDS; i++) {
+        values[i] = ngx_http_opsauth_oauth_text(reply, i);
+    }
+
+    rc = oa_client_read(oauth->client_id, values, &oauth->client, &field);
+
+    if (rc == OA_DECLINED) {
+
+        /* an emptied store must not look like one that knows nobody */
+
+        if (!ngx_opsauth_redis_is_marked(oauth->worker->redis)) {
+            return ngx_http_opsauth_oauth_unavailable(oauth,
+                                                      "the store is empty");
+        }
+
+        return ngx_http_opsauth_oauth_authorize_unknown(oauth,
+                                                        "no such client");
+    }
+
+    if (rc != OA_OK) {
+        ngx_log_error(NGX_LOG_ERR, oauth->request->connection->log, 0,
+                      "opsauth: the record of client \"%*s\" is invalid: "
+                      "field \"%*s\"", oauth->client_id.len,
+                      oauth->client_id.data, field.len, field.data);
+        return ngx_http_opsauth_oauth_unavailable(oauth, "record_invalid");
+    }
+
+    if (!oauth->client.enabled) {
+        return ngx_http_opsauth_oauth_authorize_unknown(oauth,
+                                                    "the client is disabled");
+    }
+
+    if (oa_authorize_redirect(&oauth->form, &oauth->client,
+                              &authorize->consent.redirect, &error)
+        != OA_OK)
+    {
+        return ngx_http_opsauth_oauth_authorize_page(oauth, error);
+    }
+
+    ngx_str_set(&words[0], "HMGET");
+    words[1] = ngx_http_opsauth_oauth_key(oauth, "account:",
+                                          oauth->client.account);
+    if (words[1].data == NULL) {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    ngx_memcpy(&words[2], ngx_http_opsauth_oauth_account_fields,
+               sizeof(ngx_http_opsauth_oauth_account_fields));
+
+    ngx_http_opsauth_oauth_command(oauth, 5, words);
+
+    return ngx_http_opsauth_oauth_wait(oauth,
+                                  ngx_http_opsauth_oauth_authorize_account);
+}
+
+
+/* a disabled account is told to nobody but the log: its redirect URIs are no
+   more to be trusted than those of a disabled client */
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_account(ngx_http_opsauth_oauth_t *oauth)
+{
+    oa_str_t                             enabled;
+    ngx_opsauth_reply_t                 *reply;
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    authorize = oauth->data;
+    reply = ngx_http_opsauth_oauth_reply(oauth, 0);
+
+    enabled = ngx_http_opsauth_oauth_text(reply, 0);
+    authorize->consent.account_name = ngx_http_opsauth_oauth_text(reply, 1);
+
+    oauth->account.id = oauth->client.account;
+    oauth->account.scopes = ngx_http_opsauth_oauth_text(reply, 2);
+
+    if (enabled.data && oa_text_eq(enabled, "1")) {
+        return ngx_http_opsauth_oauth_authorize_decide(oauth);
+    }
+
+    if (enabled.data && oa_text_eq(enabled, "0")) {
+        return ngx_http_opsauth_oauth_authorize_unknown(oauth,
+                                                   "the account is disabled");
+    }
+
+    ngx_log_error(NGX_LOG_ERR, oauth->request->connection->log, 0,
+                  "opsauth: client \"%*s\" belongs to account \"%*s\", %s",
+                  oauth->client.id.len, oauth->client.id.data,
+                  oauth->client.account.len, oauth->client.account.data,
+                  enabled.data ? "the record of which is invalid"
+                               : "which has no record");
+
+    return ngx_http_opsauth_oauth_unavailable(oauth, "record_invalid");
+}
+
+
+/* from here on errors go to the client */
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_decide(ngx_http_opsauth_oauth_t *oauth)
+{
+    oa_rc_t                              rc;
+    oa_authorize_error_t                 error;
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    authorize = oauth->data;
+
+    if (oa_authorize_check(&oauth->form, &oauth->client, &error) != OA_OK) {
+        return ngx_http_opsauth_oauth_authorize_refuse(oauth, &error);
+    }
+
+    rc = oa_scope_narrow(oa_form_get(&oauth->form, "scope"),
+                         oauth->client.scopes, oauth->account.scopes,
+                         authorize->scopes, OA_SET_MAX,
+                         &authorize->consent.scopes.len);
+
+    if (rc == OA_INVALID) {
+        error.error = "invalid_scope";
+        error.description = "the scope is malformed, or more than is granted";
+        return ngx_http_opsauth_oauth_authorize_refuse(oauth, &error);
+    }
+
+    if (rc != OA_OK) {
+        ngx_log_error(NGX_LOG_ERR, oauth->request->connection->log, 0,
+                      "opsauth: the scopes of client \"%*s\" or of its account "
+                      "are invalid", oauth->client.id.len,
+                      oauth->client.id.data);
+        return ngx_http_opsauth_oauth_unavailable(oauth, "record_invalid");
+    }
+
+    authorize->consent.scopes.data = authorize->scopes;
+
+    ngx_http_opsauth_oauth_authorize_cookie(oauth);
+
+    if (oauth->request->method != NGX_HTTP_POST) {
+        return ngx_http_opsauth_oauth_authorize_ask(oauth, 0);
+    }
+
+    return ngx_http_opsauth_oauth_authorize_answer(oauth);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_ask(ngx_http_opsauth_oauth_t *oauth,
+    ngx_uint_t again)
+{
+    size_t                               n;
+    oa_str_t         fields[NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS];
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    authorize = oauth->data;
+
+    if (ngx_http_opsauth_oauth_authorize_set_cookie(oauth) != NGX_OK) {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    n = ngx_http_opsauth_oauth_authorize_fields(oauth, fields);
+
+    if (oa_ticket_make(oauth->store->peppers[0], fields, n, ngx_time(),
+                       authorize->ticket, &authorize->consent.ticket.len)
+        != OA_OK)
+    {
+        ngx_log_error(NGX_LOG_CRIT, oauth->request->connection->log, 0,
+                      "opsauth: libcrypto could not make a ticket");
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    authorize->consent.ticket.data = authorize->ticket;
+    authorize->consent.again = again;
+
+    return ngx_http_opsauth_oauth_consent_page(oauth, &authorize->consent);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_answer(ngx_http_opsauth_oauth_t *oauth)
+{
+    size_t                               n;
+    oa_rc_t                              rc;
+    oa_str_t                             decision;
+    oa_str_t         fields[NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS];
+    oa_authorize_error_t                 error;
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    authorize = oauth->data;
+    n = ngx_http_opsauth_oauth_authorize_fields(oauth, fields);
+
+    rc = OA_INVALID;
+
+    if (authorize->cookie.len) {
+        rc = oa_ticket_check(oauth->store->peppers, oauth->store->npeppers,
+                             fields, n, ngx_time(),
+                             NGX_HTTP_OPSAUTH_OAUTH_CONSENT_VALID,
+                             oa_form_get(&oauth->form, "ticket"));
+    }
+
+    if (rc != OA_OK) {
+        ngx_log_error(NGX_LOG_INFO, oauth->request->connection->log, 0,
+                      "opsauth: \"opsauth_oauth authorize\" asks again: %s, "
+                      "client \"%*s\"",
+                      rc == OA_DECLINED ? "the page had been open for too long"
+                      : authorize->cookie.len ? "the form is not the one that "
+                                                "this user was shown"
+                                              : "no cookie",
+                      oauth->client.id.len, oauth->client.id.data);
+
+        return ngx_http_opsauth_oauth_authorize_ask(oauth, 1);
+    }
+
+    decision = oa_form_get(&oauth->form, "decision");
+
+    if (oa_text_eq(decision, "allow")) {
+        return ngx_http_opsauth_oauth_authorize_issue(oauth);
+    }
+
+    if (oa_text_eq(decision, "deny")) {
+        error.error = "access_denied";
+        error.description = "the user has denied it";
+        return ngx_http_opsauth_oauth_authorize_refuse(oauth, &error);
+    }
+
+    return ngx_http_opsauth_oauth_authorize_page(oauth,
+                                          "decision is neither allow nor deny");
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_issue(ngx_http_opsauth_oauth_t *oauth)
+{
+    u_char         random[OA_KEY_RANDOM_LEN], digest[OA_DIGEST_LEN];
+    u_char         hex[OA_DIGEST_HEX_LEN];
+    oa_str_t       redirect;
+    ngx_str_t      key, args[21];
+    ngx_uint_t     n;
+    oa_client_t   *client;
+
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    authorize = oauth->data;
+    client = &oauth->client;
+
+    authorize->code.len = OA_KEY_BODY_LEN;
+    authorize->code.data = ngx_http_opsauth_oauth_secret(oauth,
+                                                         OA_KEY_BODY_LEN);
+    if (authorize->code.data == NULL) {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    if (RAND_bytes(random, sizeof(random)) != 1) {
+        ngx_log_error(NGX_LOG_CRIT, oauth->request->connection->log, 0,
+                      "opsauth: libcrypto has no random bytes");
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    oa_token_mint(random, authorize->code.data);
+    ngx_explicit_memzero(random, sizeof(random));
+
+    if (oa_hasher_credential(&oauth->worker->hasher, 0,
+                             ngx_http_opsauth_view(&authorize->code), digest)
+        != OA_OK)
+    {
+        ngx_log_error(NGX_LOG_CRIT, oauth->request->connection->log, 0,
+                      "opsauth: libcrypto could not make a digest");
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    oa_text_hex(digest, OA_DIGEST_LEN, hex);
+    key = ngx_http_opsauth_oauth_key(oauth, "code:",
+                          (oa_str_t) { OA_DIGEST_HEX_LEN, hex });
+
+    n = 0;
+    args[n++] = ngx_http_opsauth_oauth_number(oauth,
+                                      (int64_t) oauth->conf->code_valid * 1000);
+
+#define ngx_http_opsauth_oauth_field(name, value)                             \
+    ngx_str_set(&args[n], name);                                              \
+    args[n + 1] = value;                                                      \
+    n += 2
+
+    ngx_http_opsauth_oauth_field("v", (ngx_str_t) ngx_string("1"));
+    ngx_http_opsauth_oauth_field("client", ngx_http_opsauth_str(client->id));
+    ngx_http_opsauth_oauth_field("account",
+                                 ngx_http_opsauth_str(client->account));
+    ngx_http_opsauth_oauth_field("subject",
+                       ngx_http_opsauth_str(authorize->consent.subject));
+
+    /* as the request had it: the token request must say the same */
+
+    redirect = oa_form_get(&oauth->form, "redirect_uri");
+    ngx_http_opsauth_oauth_field("redirect_uri",
+                                 ngx_http_opsauth_str(redirect));
+    ngx_http_opsauth_oauth_field("scopes",
+                        ngx_http_opsauth_str(authorize->consent.scopes));
+    ngx_http_opsauth_oauth_field("challenge", ngx_http_opsauth_str(
+                           oa_form_get(&oauth->form, "code_challenge")));
+    ngx_http_opsauth_oauth_field("environment",
+                                 client->environment == OA_ENV_TEST
+                                 ? (ngx_str_t) ngx_string("test")
+                                 : (ngx_str_t) ngx_string("live"));
+    ngx_http_opsauth_oauth_field("created",
+                       ngx_http_opsauth_oauth_number(oauth, ngx_time()));
+    ngx_http_opsauth_oauth_field("state", (ngx_str_t) ngx_string("issued"));
+
+#undef ngx_http_opsauth_oauth_field
+
+    if (key.data == NULL || args[0].data == NULL || args[18].data == NULL) {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    ngx_http_opsauth_oauth_script(oauth,
+                                  &ngx_http_opsauth_oauth_script_code_store,
+                                  &key, n, args);
+
+    return ngx_http_opsauth_oauth_wait(oauth,
+                                   ngx_http_opsauth_oauth_authorize_stored);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_stored(ngx_http_opsauth_oauth_t *oauth)
+{
+    if (!ngx_http_opsauth_oauth_said(ngx_http_opsauth_oauth_reply(oauth, 0),
+                                     "ok"))
+    {
+        return ngx_http_opsauth_oauth_unavailable(oauth,
+                                              "the code was not stored");
+    }
+
+    ngx_log_error(NGX_LOG_INFO, oauth->request->connection->log, 0,
+                  "opsauth: \"opsauth_oauth authorize\" has issued a code, "
+                  "client \"%*s\", account \"%*s\"",
+                  oauth->client.id.len, oauth->client.id.data,
+                  oauth->client.account.len, oauth->client.account.data);
+
+    return ngx_http_opsauth_oauth_authorize_back(oauth, NULL);
+}
+
+
+/* NGX_OK, or what a step returns */
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_subject(ngx_http_opsauth_oauth_t *oauth)
+{
+    ngx_str_t                            subject;
+    const char                          *reason;
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    authorize = oauth->data;
+
+    if (ngx_http_complex_value(oauth->request, oauth->conf->subject, &subject)
+        != NGX_OK)
+    {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    if (subject.len == 0) {
+        reason = "\"opsauth_oauth_subject\" is empty: no login has said who "
+                 "the user is";
+
+    } else if (subject.len > OA_VALUE_MAX) {
+        reason = "\"opsauth_oauth_subject\" has more than 256 bytes";
+
+    } else if (!oa_text_is_header_safe(ngx_http_opsauth_view(&subject))
+               || !ngx_http_opsauth_oauth_is_utf8(&subject))
+    {
+        reason = "\"opsauth_oauth_subject\" is no printable UTF-8";
+
+    } else {
+        authorize->consent.subject = ngx_http_opsauth_view(&subject);
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, oauth->request->connection->log, 0,
+                  "opsauth: %s", reason);
+
+    return ngx_http_opsauth_oauth_error(oauth, NGX_HTTP_FORBIDDEN,
+                                        "access_denied",
+                                        "the login does not say who you are",
+                                        "no subject");
+}
+
+
+static ngx_uint_t
+ngx_http_opsauth_oauth_is_utf8(ngx_str_t *text)
+{
+    u_char  *p, *last;
+
+    p = text->data;
+    last = p + text->len;
+
+    while (p < last) {
+        if (ngx_utf8_decode(&p, last - p) > 0x10ffff) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+/* one answer for all clients that can't be used */
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_unknown(ngx_http_opsauth_oauth_t *oauth,
+    const char *reason)
+{
+    return ngx_http_opsauth_oauth_error(oauth, NGX_HTTP_BAD_REQUEST,
+                                        "invalid_client",
+                                        "the application is not known here",
+                                        reason);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_page(ngx_http_opsauth_oauth_t *oauth,
+    const char *reason)
+{
+    return ngx_http_opsauth_oauth_invalid_request(oauth, reason);
+}
+
+
+ngx_int_t
+ngx_http_opsauth_oauth_authorize_failed(ngx_http_opsauth_oauth_t *oauth,
+    ngx_uint_t status, const char *error, const char *description)
+{
+    const char  *heading, *advice;
+
+    switch (status) {
+
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+        heading = "Please try again";
+        advice = "Nothing has been allowed. Reload this page in a moment.";
+        break;
+
+    case NGX_HTTP_FORBIDDEN:
+        heading = "You can\xe2\x80\x99t do this";
+        advice = "Nothing has been allowed. Log in and try again, or ask those "
+                 "who run this service.";
+        break;
+
+    default:
+        heading = "This request can\xe2\x80\x99t be served";
+        advice = "Nothing has been allowed, and you have not been sent "
+                 "anywhere. Go back to the application and try again; if that "
+                 "does not help, tell those who make it.";
+        break;
+    }
+
+    return ngx_http_opsauth_oauth_page_error(oauth, status, heading, advice,
+                                             description);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_refuse(ngx_http_opsauth_oauth_t *oauth,
+    const oa_authorize_error_t *error)
+{
+    oauth->error = error->error;
+
+    ngx_log_error(NGX_LOG_INFO, oauth->request->connection->log, 0,
+                  "opsauth: \"opsauth_oauth authorize\" redirects with \"%s\": "
+                  "%s, client \"%*s\"", error->error, error->description,
+                  oauth->client.id.len, oauth->client.id.data);
+
+    return ngx_http_opsauth_oauth_authorize_back(oauth, error);
+}
+
+
+/* with the code, or with an error; RFC 6749 sections 4.1.2 and 4.1.2.1 */
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_back(ngx_http_opsauth_oauth_t *oauth,
+    const oa_authorize_error_t *error)
+{
+    size_t                               n;
+    ngx_str_t                            location;
+    oa_form_field_t                      parameters[4];
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    authorize = oauth->data;
+    n = 0;
+
+    if (error) {
+        parameters[n].name = (oa_str_t) oa_string("error");
+        parameters[n].value.len = ngx_strlen(error->error);
+        parameters[n++].value.data = (const u_char *) error->error;
+
+        parameters[n].name = (oa_str_t) oa_string("error_description");
+        parameters[n].value.len = ngx_strlen(error->description);
+        parameters[n++].value.data = (const u_char *) error->description;
+
+    } else {
+        parameters[n].name = (oa_str_t) oa_string("code");
+        parameters[n++].value = ngx_http_opsauth_view(&authorize->code);
+    }
+
+    parameters[n].name = (oa_str_t) oa_string("state");
+    parameters[n++].value = oa_form_get(&oauth->form, "state");
+
+    parameters[n].name = (oa_str_t) oa_string("iss");
+    parameters[n++].value = ngx_http_opsauth_view(&oauth->conf->issuer);
+
+    location.len = oa_authorize_location(authorize->consent.redirect,
+                                         parameters, n, NULL);
+    location.data = ngx_http_opsauth_oauth_secret(oauth, location.len);
+
+    if (location.data == NULL) {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    (void) oa_authorize_location(authorize->consent.redirect, parameters, n,
+                                 location.data);
+
+    return ngx_http_opsauth_oauth_page_redirect(oauth, &location);
+}
+
+
+/* everything that the page showed or that its form brings back */
+
+static size_t
+ngx_http_opsauth_oauth_authorize_fields(ngx_http_opsauth_oauth_t *oauth,
+    oa_str_t fields[NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS])
+{
+    size_t                               n;
+    const char *const                   *name;
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    authorize = oauth->data;
+    n = 0;
+
+    fields[n++] = ngx_http_opsauth_view(&oauth->conf->issuer);
+    fields[n++] = ngx_http_opsauth_view(&authorize->cookie);
+    fields[n++] = authorize->consent.subject;
+    fields[n++] = oauth->client.account;
+    fields[n++] = authorize->consent.redirect;
+    fields[n++] = authorize->consent.scopes;
+
+    for (name = ngx_http_opsauth_oauth_handed_on; *name; name++) {
+        fields[n++] = oa_form_get(&oauth->form, *name);
+    }
+
+    return n;
+}
+
+
+/* the browser's, if it has one of ours */
+
+static void
+ngx_http_opsauth_oauth_authorize_cookie(ngx_http_opsauth_oauth_t *oauth)
+{
+    ngx_uint_t                           i;
+    ngx_http_variable_value_t           *value;
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    static ngx_str_t  name = ngx_string("cookie_opsauth_consent");
+
+    authorize = oauth->data;
+    value = ngx_http_get_variable(oauth->request, &name,
+                                  ngx_hash_key(name.data, name.len));
+
+    if (value == NULL || value->not_found
+        || value->len != NGX_HTTP_OPSAUTH_OAUTH_COOKIE_LEN)
+    {
+        return;
+    }
+
+    for (i = 0; i < value->len; i++) {
+        if (!oa_text_is_id((oa_str_t) { 1, &value->data[i] })) {
+            return;
+        }
+    }
+
+    authorize->cookie.len = value->len;
+    authorize->cookie.data = value->data;
+}
+
+
+/*
+ * A value that the browser has already stays, so that pages in several tabs
+ * are all good. Lax: the page is come to from other sites, and a Strict cookie
+ * would not come along then.
+ */
+
+static ngx_int_t
+ngx_http_opsauth_oauth_authorize_set_cookie(ngx_http_opsauth_oauth_t *oauth)
+{
+    u_char                              *p, random[16];
+    ngx_str_t                            value, *path;
+    ngx_http_opsauth_oauth_authorize_t  *authorize;
+
+    static const char  format[] = "opsauth_consent=%V; Path=%V; Max-Age=%d; "
+                                  "HttpOnly; SameSite=Lax%s";
+
+    authorize = oauth->data;
+    path = &oauth->conf->path;
+
+    if (authorize->cookie.len == 0) {
+
+        p = ngx_pnalloc(oauth->request->pool,
+                        NGX_HTTP_OPSAUTH_OAUTH_COOKIE_LEN);
+
+        if (p == NULL || RAND_bytes(random, sizeof(random)) != 1) {
+            return NGX_ERROR;
+        }
+
+        oa_base64url_encode(random, sizeof(random), p);
+
+        authorize->cookie.len = NGX_HTTP_OPSAUTH_OAUTH_COOKIE_LEN;
+        authorize->cookie.data = p;
+    }
+
+    value.data = ngx_pnalloc(oauth->request->pool,
+                             sizeof(format) + authorize->cookie.len + path->len
+                             + NGX_INT_T_LEN + sizeof("; Secure"));
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.len = ngx_sprintf(value.data, format, &authorize->cookie, path,
+                            NGX_HTTP_OPSAUTH_OAUTH_CONSENT_VALID,
+                            ngx_strncmp(oauth->conf->issuer.data, "https:", 6)
+                            == 0 ? "; Secure" : "")
+                - value.data;
+
+    return ngx_http_opsauth_oauth_header(oauth->request, "Set-Cookie", &value);
+}
