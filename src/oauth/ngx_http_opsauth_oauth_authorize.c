@@ -100,7 +100,7 @@ ngx_http_opsauth_oauth_authorize(ngx_http_opsauth_oauth_t *oauth)
     /* who has not logged in learns nothing about clients */
 
     rc = ngx_http_opsauth_oauth_authorize_subject(oauth);
-    if (rc != NGX_OK) {
+    if (rc != NGX_DECLINED) {
         return rc;
     }
 
@@ -487,7 +487,7 @@ ngx_http_opsauth_oauth_authorize_stored(ngx_http_opsauth_oauth_t *oauth)
 }
 
 
-/* NGX_OK, or what a step returns */
+/* NGX_DECLINED: the login says who; or what a step returns */
 
 static ngx_int_t
 ngx_http_opsauth_oauth_authorize_subject(ngx_http_opsauth_oauth_t *oauth)
@@ -518,7 +518,7 @@ ngx_http_opsauth_oauth_authorize_subject(ngx_http_opsauth_oauth_t *oauth)
 
     } else {
         authorize->consent.subject = ngx_http_opsauth_view(&subject);
-        return NGX_OK;
+        return NGX_DECLINED;
     }
 
     ngx_log_error(NGX_LOG_ERR, oauth->request->connection->log, 0,
@@ -531,16 +531,27 @@ ngx_http_opsauth_oauth_authorize_subject(ngx_http_opsauth_oauth_t *oauth)
 }
 
 
+/* or it could not stand in JSON, where introspection tells it */
+
 static ngx_uint_t
 ngx_http_opsauth_oauth_is_utf8(ngx_str_t *text)
 {
-    u_char  *p, *last;
+    u_char    *p, *last;
+    uint32_t   c;
 
     p = text->data;
     last = p + text->len;
 
     while (p < last) {
-        if (ngx_utf8_decode(&p, last - p) > 0x10ffff) {
+
+        if (*p < 0x80) {
+            p++;
+            continue;
+        }
+
+        c = ngx_utf8_decode(&p, last - p);
+
+        if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)) {
             return 0;
         }
     }
