@@ -42,9 +42,9 @@ ngx_http_opsauth_oauth_consent_page(ngx_http_opsauth_oauth_t *oauth,
     if (consent->again) {
         ngx_http_opsauth_oauth_page_html(&page,
             "<p class=\"notice\" role=\"alert\"><strong>Nothing has been "
-            "allowed.</strong> This page had been open for too long, or it "
-            "was not this page of this browser that answered. Please decide "
-            "again; cookies must be on.</p>\n");
+            "allowed.</strong> This page was open for too long, or the answer "
+            "did not come from it. Please decide again; your browser must "
+            "accept cookies.</p>\n");
     }
 
     ngx_http_opsauth_oauth_page_html(&page, "<h1><bdi>");
@@ -78,7 +78,7 @@ ngx_http_opsauth_oauth_consent_who(ngx_http_opsauth_oauth_page_t *page,
     client = &page->oauth->client;
 
     ngx_http_opsauth_oauth_page_html(page,
-        "<dl>\n<dt>You are</dt><dd><bdi>");
+        "<dl>\n<dt>Signed in as</dt><dd><bdi>");
     ngx_http_opsauth_oauth_page_text(page, consent->subject);
 
     ngx_http_opsauth_oauth_page_html(page,
@@ -140,7 +140,7 @@ ngx_http_opsauth_oauth_consent_scopes(ngx_http_opsauth_oauth_page_t *page,
     }
 
     ngx_http_opsauth_oauth_page_html(page,
-        "<h2 id=\"scopes\">It will be able to do this</h2>\n"
+        "<h2 id=\"scopes\">It will be able to</h2>\n"
         "<ul aria-labelledby=\"scopes\">\n");
 
     pos = 0;

@@ -56,7 +56,6 @@ static const char  ngx_http_opsauth_oauth_style[] =
     "code{color:var(--soft);font:.875rem/1.5 ui-monospace,monospace}"
     "ul{margin:0 0 1.5rem;padding-left:1.25rem}"
     "li{margin:.25rem 0}"
-    "li code{margin-left:.375rem}"
     "form{display:flex;gap:.75rem}"
     "button{flex:1;min-height:2.75rem;padding:.5rem 1rem;"
     "border:1px solid var(--soft);border-radius:.5rem;"

@@ -32,7 +32,6 @@ use constant {
 our %KEY = (TAB => "\x{E004}", SHIFT => "\x{E008}", ENTER => "\x{E007}", SPACE => ' ');
 
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
-my @ALL;
 
 sub chromium { return $ENV{TEST_CHROMIUM}     // '/usr/bin/chromium' }
 sub driver   { return $ENV{TEST_CHROMEDRIVER} // '/usr/bin/chromedriver' }
@@ -64,7 +63,8 @@ sub new {
         stdout  => "$self->{dir}/driver.log",
         stderr  => "$self->{dir}/driver.log",
     );
-    push @ALL, $self;
+    # the driver killed, Chromium would stay
+    OpsAuth::Process->before_stop_all(sub { $self->stop });
     my $ready = OpsAuth::Process->poll(PATIENCE, sub {
         OpsAuth::Process->running($self->{pid}) or return -1;
         my $r = $self->{http}->get("http://127.0.0.1:$self->{port}/status");
@@ -248,12 +248,6 @@ sub stop {
     eval { $self->_call(DELETE => "/session/$session") } if defined $session;
     my $pid = delete $self->{pid} or return;
     OpsAuth::Process->stop($pid, 'TERM', 10);
-}
-
-# before the driver would be killed, and with it what ends Chromium
-END {
-    local ($?, $!, $@);
-    $_->stop for grep { $_->{pid} } @ALL;
 }
 
 package OpsAuth::Browser::Element;
