@@ -26,7 +26,6 @@ $t->write_file('users', "alice:{PLAIN}wonderland\n");
 $t->config_http(<<'CONF');
     opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; key_prefix op365_sk_live_; redis_timeout 2s; }
     default_type text/html;
-    add_header Referrer-Policy no-referrer;
     server {
         listen 127.0.0.1:%%PORT_8080%%;
         opsauth_oauth_issuer http://127.0.0.1:%%PORT_8080%%;
@@ -36,6 +35,7 @@ $t->config_http(<<'CONF');
     }
     server {
         listen 127.0.0.1:%%PORT_8081%%;
+        add_header Referrer-Policy no-referrer;
         location = /favicon.ico { return 204; }
         location = /cb { return 200 "<title>back</title><p>back at the application"; }
         location = /onward { return 302 http://localhost:%%PORT_8082%%/home?$args; }
@@ -49,6 +49,7 @@ $t->config_http(<<'CONF');
     }
     server {
         listen 127.0.0.1:%%PORT_8082%%;
+        add_header Referrer-Policy no-referrer;
         location = /favicon.ico { return 204; }
         location = /home { return 200 "<title>home</title>"; }
     }
