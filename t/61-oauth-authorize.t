@@ -27,11 +27,16 @@ $t->config_http(<<'CONF');
     opsauth_store down { redis %%FAKE%%; pepper_file %%PEPPER%%; key_prefix op365_sk_live_; redis_timeout 200ms; }
     opsauth_oauth_issuer https://api.example.com;
 
+    log_format all '$request_method $uri $status "$sent_http_location" "$opsauth_oauth_client_id" "$opsauth_oauth_error"';
+    access_log %%TESTDIR%%/access.log all;
+
     # X-User stands for what an operator's login says; the tests speak for it
     server {
         listen 127.0.0.1:%%PORT_8080%%;
         opsauth_oauth_subject $http_x_user;
         location = /oauth/authorize { opsauth_oauth authorize main; }
+        location = /oauth/token { opsauth_oauth token main; }
+        location /v1/ { opsauth main; opsauth_require scope=read:tenants; proxy_pass http://%%UPSTREAM%%; }
         location = /short { opsauth_oauth authorize main; opsauth_oauth_code_valid 5s; }
         location = /down { opsauth_oauth authorize down; }
         location = /loopback { opsauth_oauth_issuer http://127.0.0.1:9; opsauth_oauth authorize main; }
@@ -609,6 +614,34 @@ subtest 'other places' => sub {
     like($t->log_since($mark), qr/can't be used in a subrequest/, 'logged');
 };
 
+# --- what it is all for ---------------------------------------------------------------------------------
+
+subtest 'from the consent to the API' => sub {
+    my $q = query(consent({ scope => 'read:tenants' }, 'allow')->header('Location'));
+    $t->secret($q->{code});
+    my $redeem = sub {
+        return $t->request('POST', '/oauth/token', headers => ['Content-Type' => 'application/x-www-form-urlencoded'],
+            body => form(grant_type => 'authorization_code', client_id => 'app', code => $q->{code}, redirect_uri => 'https://app.example/cb',
+                code_verifier => 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'));
+    };
+    is($t->request('POST', '/oauth/token', headers => ['Content-Type' => 'application/x-www-form-urlencoded'], body => form(grant_type => 'authorization_code',
+        client_id => 'app', code => $q->{code}, redirect_uri => 'https://app.example/cb', code_verifier => 'x' x 43))->status, 400, 'somebody without the verifier');
+    my $r = $redeem->();
+    is($r->status, 200, 'redeemed') or diag $r->body;
+    my $token = $r->json->{access_token};
+    $t->secret(grep { defined } $token, $r->json->{refresh_token});
+    is($r->json->{scope} // 'read:tenants', 'read:tenants', 'for the scope that was allowed');
+    is($t->get('/v1/tenants', key => $token)->status, 200, 'the API takes the token');
+    is($redeem->()->status, 400, 'the code is good once');
+    is($t->get('/v1/tenants', key => $token)->status, 401, 'and its token is revoked by the second use');
+};
+
+subtest 'the access log' => sub {
+    my $log = $t->wait_for_file('access.log', qr{POST /oauth/authorize 303});
+    like($log, qr{^POST /oauth/authorize 303 "https://app\.example/cb" "app" "access_denied"$}m, 'client and error');
+    like($log, qr{^POST /oauth/authorize 303 "https://app\.example/cb" "app" "-"$}m, 'where to, but not the code');
+};
+
 # --- Redis in trouble ---------------------------------------------------------------------------------
 
 subtest 'trouble with Redis' => sub {
@@ -622,9 +655,9 @@ subtest 'trouble with Redis' => sub {
     client('broken', grants => 'nonsense');
     my $mark = $t->mark;
     $down->(ask({ client_id => 'broken' }), 'a client record that is invalid');
-    like($t->log_since($mark), qr/the record of client "broken" is invalid: field "grants"/, 'logged');
+    like($t->log_since($mark), qr/record "opsauth:client:broken" is invalid: field "grants"/, 'logged');
     client('lost', account => 'nowhere');
-    $down->(ask({ client_id => 'lost' }), 'a client of an account that is not there');
+    not_sent(ask({ client_id => 'lost' }), 400, 'a client of an account that is not there');
     $store->account('odd', enabled => 'maybe');
     client('odd', account => 'odd');
     $down->(ask({ client_id => 'odd' }), 'an account record that is invalid');

@@ -203,7 +203,7 @@ subtest 'the cookie' => sub {
     is($browser->script('return document.cookie'), '', 'no script sees it');
     $browser->forget;
     $browser->find('button[value=allow]')->click;
-    ok(OpsAuth::Process->poll(20, sub { $browser->text =~ /Nothing has been allowed/ }), 'without it the page asks again');
+    ok($browser->wait_for_text(qr/Nothing has been allowed/), 'without it the page asks again');
     is($browser->find('[role=alert]')->role, 'alert', 'and says so first');
     shot('again');
     $browser->find('button[value=deny]')->click;
@@ -219,7 +219,7 @@ subtest 'other sites' => sub {
     for my $host (qw(127.0.0.1 localhost)) {
         $browser->open("http://$host:$app/forge");
         $browser->find('button')->click;
-        ok(OpsAuth::Process->poll(20, sub { $browser->text =~ /Nothing has been allowed/ }), "a form of $host:$app is asked about");
+        ok($browser->wait_for_text(qr/Nothing has been allowed/), "a form of $host:$app is asked about");
     }
     is(scalar(() = @{$redis->cmd('KEYS', $store->name('code:*'))}), $before, 'and makes no code');
 

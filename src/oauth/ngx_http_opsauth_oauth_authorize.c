@@ -22,25 +22,11 @@
 #include "ngx_http_opsauth_oauth_page.h"
 #include "ngx_http_opsauth_oauth_script.h"
 
-#include "oa_base64.h"
-#include "oa_ticket.h"
-
-#include <openssl/rand.h>
-
-
-#define NGX_HTTP_OPSAUTH_OAUTH_CONSENT_VALID  600       /* seconds */
-#define NGX_HTTP_OPSAUTH_OAUTH_COOKIE_LEN     22        /* of 16 bytes */
-
-/* the parameters that are handed on, and what else a ticket is for */
-#define NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS  16
-
 
 typedef struct {
     ngx_http_opsauth_oauth_consent_t  consent;
     ngx_str_t                         code;
-    ngx_str_t                         cookie;
     u_char                            scopes[OA_SET_MAX];
-    u_char                            ticket[OA_TICKET_MAX];
 } ngx_http_opsauth_oauth_authorize_t;
 
 
@@ -63,33 +49,18 @@ static ngx_int_t ngx_http_opsauth_oauth_authorize_subject(
 static ngx_uint_t ngx_http_opsauth_oauth_is_utf8(ngx_str_t *text);
 static ngx_int_t ngx_http_opsauth_oauth_authorize_unknown(
     ngx_http_opsauth_oauth_t *oauth, const char *reason);
-static ngx_int_t ngx_http_opsauth_oauth_authorize_page(
-    ngx_http_opsauth_oauth_t *oauth, const char *reason);
 static ngx_int_t ngx_http_opsauth_oauth_authorize_refuse(
     ngx_http_opsauth_oauth_t *oauth, const oa_authorize_error_t *error);
 static ngx_int_t ngx_http_opsauth_oauth_authorize_back(
     ngx_http_opsauth_oauth_t *oauth, const oa_authorize_error_t *error);
-static size_t ngx_http_opsauth_oauth_authorize_fields(
-    ngx_http_opsauth_oauth_t *oauth,
-    oa_str_t fields[NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS]);
-static void ngx_http_opsauth_oauth_authorize_cookie(
-    ngx_http_opsauth_oauth_t *oauth);
-static ngx_int_t ngx_http_opsauth_oauth_authorize_set_cookie(
-    ngx_http_opsauth_oauth_t *oauth);
-
-
-static ngx_str_t  ngx_http_opsauth_oauth_account_fields[] = {
-    ngx_string("enabled"), ngx_string("name"), ngx_string("scopes")
-};
 
 
 ngx_int_t
 ngx_http_opsauth_oauth_authorize(ngx_http_opsauth_oauth_t *oauth)
 {
-    ngx_int_t   rc;
+    u_char     *p;
     oa_str_t    id;
-    ngx_str_t   words[2 + OA_CLIENT_FIELDS];
-    ngx_uint_t  i;
+    ngx_int_t   rc;
 
     oauth->data = ngx_pcalloc(oauth->request->pool,
                               sizeof(ngx_http_opsauth_oauth_authorize_t));
@@ -107,29 +78,27 @@ ngx_http_opsauth_oauth_authorize(ngx_http_opsauth_oauth_t *oauth)
     id = oa_form_get(&oauth->form, "client_id");
 
     if (id.data == NULL) {
-        return ngx_http_opsauth_oauth_authorize_page(oauth,
-                                                     "client_id is missing");
+        return ngx_http_opsauth_oauth_invalid_request(oauth,
+                                                      "client_id is missing");
     }
 
-    if (id.len > OA_ACCOUNT_MAX || !oa_text_is_id(id)) {
+    if (!ngx_http_opsauth_oauth_client_id_valid(id)) {
         return ngx_http_opsauth_oauth_authorize_unknown(oauth,
                                          "client_id is no client's id");
     }
 
-    oauth->client_id = id;
+    /* the form is wiped before the access log is written */
 
-    ngx_str_set(&words[0], "HMGET");
-    words[1] = ngx_http_opsauth_oauth_key(oauth, "client:", id);
-
-    if (words[1].data == NULL) {
+    p = ngx_pnalloc(oauth->request->pool, id.len);
+    if (p == NULL) {
         return ngx_http_opsauth_oauth_failed(oauth);
     }
 
-    for (i = 0; i < OA_CLIENT_FIELDS; i++) {
-        words[2 + i] = ngx_http_opsauth_str(oa_client_fields[i]);
-    }
+    ngx_memcpy(p, id.data, id.len);
+    oauth->client_id.len = id.len;
+    oauth->client_id.data = p;
 
-    ngx_http_opsauth_oauth_command(oauth, 2 + OA_CLIENT_FIELDS, words);
+    ngx_http_opsauth_oauth_client_ask(oauth, oauth->client_id);
 
     return ngx_http_opsauth_oauth_wait(oauth,
                                   ngx_http_opsauth_oauth_authorize_client);
@@ -139,42 +108,21 @@ ngx_http_opsauth_oauth_authorize(ngx_http_opsauth_oauth_t *oauth)
 static ngx_int_t
 ngx_http_opsauth_oauth_authorize_client(ngx_http_opsauth_oauth_t *oauth)
 {
-    oa_rc_t                              rc;
-    oa_str_t                             values[OA_CLIENT_FIELDS], field;
-    ngx_str_t                            words[5];
-    ngx_uint_t                           i;
+    ngx_int_t                            rc;
+    ngx_str_t                            words[3];
     const char                          *error;
-    ngx_opsauth_reply_t                 *reply;
     ngx_http_opsauth_oauth_authorize_t  *authorize;
 
     authorize = oauth->data;
-    reply = ngx_http_opsauth_oauth_reply(oauth, 0);
 
-    for (i = 0; i < OA_CLIENT_FIELDS; i++) {
-        values[i] = ngx_http_opsauth_oauth_text(reply, i);
+    rc = ngx_http_opsauth_oauth_client_take(oauth, oauth->client_id,
+                                            &oauth->client, &error);
+    if (rc == NGX_DECLINED) {
+        return ngx_http_opsauth_oauth_authorize_unknown(oauth, error);
     }
 
-    rc = oa_client_read(oauth->client_id, values, &oauth->client, &field);
-
-    if (rc == OA_DECLINED) {
-
-        /* an emptied store must not look like one that knows nobody */
-
-        if (!ngx_opsauth_redis_is_marked(oauth->worker->redis)) {
-            return ngx_http_opsauth_oauth_unavailable(oauth,
-                                                      "the store is empty");
-        }
-
-        return ngx_http_opsauth_oauth_authorize_unknown(oauth,
-                                                        "no such client");
-    }
-
-    if (rc != OA_OK) {
-        ngx_log_error(NGX_LOG_ERR, oauth->request->connection->log, 0,
-                      "opsauth: the record of client \"%*s\" is invalid: "
-                      "field \"%*s\"", oauth->client_id.len,
-                      oauth->client_id.data, field.len, field.data);
-        return ngx_http_opsauth_oauth_unavailable(oauth, "record_invalid");
+    if (rc != NGX_OK) {
+        return ngx_http_opsauth_oauth_unavailable(oauth, error);
     }
 
     if (!oauth->client.enabled) {
@@ -186,62 +134,59 @@ ngx_http_opsauth_oauth_authorize_client(ngx_http_opsauth_oauth_t *oauth)
                               &authorize->consent.redirect, &error)
         != OA_OK)
     {
-        return ngx_http_opsauth_oauth_authorize_page(oauth, error);
+        return ngx_http_opsauth_oauth_invalid_request(oauth, error);
     }
+
+    ngx_http_opsauth_oauth_account_ask(oauth, oauth->client.account);
 
     ngx_str_set(&words[0], "HMGET");
     words[1] = ngx_http_opsauth_oauth_key(oauth, "account:",
                                           oauth->client.account);
+    ngx_str_set(&words[2], "name");
+
     if (words[1].data == NULL) {
         return ngx_http_opsauth_oauth_failed(oauth);
     }
 
-    ngx_memcpy(&words[2], ngx_http_opsauth_oauth_account_fields,
-               sizeof(ngx_http_opsauth_oauth_account_fields));
-
-    ngx_http_opsauth_oauth_command(oauth, 5, words);
+    ngx_http_opsauth_oauth_command(oauth, 3, words);
 
     return ngx_http_opsauth_oauth_wait(oauth,
                                   ngx_http_opsauth_oauth_authorize_account);
 }
 
 
-/* a disabled account is told to nobody but the log: its redirect URIs are no
-   more to be trusted than those of a disabled client */
+/*
+ * A disabled account is told to nobody but the log: its redirect URIs are no
+ * more to be trusted than those of a disabled client. Its allowed addresses are
+ * those of the application, and this is the user's browser: they count when the
+ * code is redeemed.
+ */
 
 static ngx_int_t
 ngx_http_opsauth_oauth_authorize_account(ngx_http_opsauth_oauth_t *oauth)
 {
-    oa_str_t                             enabled;
-    ngx_opsauth_reply_t                 *reply;
+    ngx_int_t                            rc;
+    oa_str_t                             name;
+    const char                          *error;
     ngx_http_opsauth_oauth_authorize_t  *authorize;
 
     authorize = oauth->data;
-    reply = ngx_http_opsauth_oauth_reply(oauth, 0);
 
-    enabled = ngx_http_opsauth_oauth_text(reply, 0);
-    authorize->consent.account_name = ngx_http_opsauth_oauth_text(reply, 1);
-
-    oauth->account.id = oauth->client.account;
-    oauth->account.scopes = ngx_http_opsauth_oauth_text(reply, 2);
-
-    if (enabled.data && oa_text_eq(enabled, "1")) {
-        return ngx_http_opsauth_oauth_authorize_decide(oauth);
+    rc = ngx_http_opsauth_oauth_account_take(oauth, 0, oauth->client.account,
+                                             0, &error);
+    if (rc == NGX_DECLINED) {
+        return ngx_http_opsauth_oauth_authorize_unknown(oauth, error);
     }
 
-    if (enabled.data && oa_text_eq(enabled, "0")) {
-        return ngx_http_opsauth_oauth_authorize_unknown(oauth,
-                                                   "the account is disabled");
+    if (rc != NGX_OK) {
+        return ngx_http_opsauth_oauth_unavailable(oauth, error);
     }
 
-    ngx_log_error(NGX_LOG_ERR, oauth->request->connection->log, 0,
-                  "opsauth: client \"%*s\" belongs to account \"%*s\", %s",
-                  oauth->client.id.len, oauth->client.id.data,
-                  oauth->client.account.len, oauth->client.account.data,
-                  enabled.data ? "the record of which is invalid"
-                               : "which has no record");
+    name = ngx_http_opsauth_oauth_text(ngx_http_opsauth_oauth_reply(oauth, 1),
+                                       0);
+    authorize->consent.account_name = name;
 
-    return ngx_http_opsauth_oauth_unavailable(oauth, "record_invalid");
+    return ngx_http_opsauth_oauth_authorize_decide(oauth);
 }
 
 
@@ -281,8 +226,6 @@ ngx_http_opsauth_oauth_authorize_decide(ngx_http_opsauth_oauth_t *oauth)
 
     authorize->consent.scopes.data = authorize->scopes;
 
-    ngx_http_opsauth_oauth_authorize_cookie(oauth);
-
     if (oauth->request->method != NGX_HTTP_POST) {
         return ngx_http_opsauth_oauth_authorize_ask(oauth, 0);
     }
@@ -295,29 +238,16 @@ static ngx_int_t
 ngx_http_opsauth_oauth_authorize_ask(ngx_http_opsauth_oauth_t *oauth,
     ngx_uint_t again)
 {
-    size_t                               n;
-    oa_str_t         fields[NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS];
     ngx_http_opsauth_oauth_authorize_t  *authorize;
 
     authorize = oauth->data;
-
-    if (ngx_http_opsauth_oauth_authorize_set_cookie(oauth) != NGX_OK) {
-        return ngx_http_opsauth_oauth_failed(oauth);
-    }
-
-    n = ngx_http_opsauth_oauth_authorize_fields(oauth, fields);
-
-    if (oa_ticket_make(oauth->store->peppers[0], fields, n, ngx_time(),
-                       authorize->ticket, &authorize->consent.ticket.len)
-        != OA_OK)
-    {
-        ngx_log_error(NGX_LOG_CRIT, oauth->request->connection->log, 0,
-                      "opsauth: libcrypto could not make a ticket");
-        return ngx_http_opsauth_oauth_failed(oauth);
-    }
-
-    authorize->consent.ticket.data = authorize->ticket;
     authorize->consent.again = again;
+
+    if (ngx_http_opsauth_oauth_ticket_make(oauth, &authorize->consent)
+        != NGX_OK)
+    {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
 
     return ngx_http_opsauth_oauth_consent_page(oauth, &authorize->consent);
 }
@@ -326,33 +256,20 @@ ngx_http_opsauth_oauth_authorize_ask(ngx_http_opsauth_oauth_t *oauth,
 static ngx_int_t
 ngx_http_opsauth_oauth_authorize_answer(ngx_http_opsauth_oauth_t *oauth)
 {
-    size_t                               n;
-    oa_rc_t                              rc;
     oa_str_t                             decision;
-    oa_str_t         fields[NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS];
+    const char                          *reason;
     oa_authorize_error_t                 error;
     ngx_http_opsauth_oauth_authorize_t  *authorize;
 
     authorize = oauth->data;
-    n = ngx_http_opsauth_oauth_authorize_fields(oauth, fields);
 
-    rc = OA_INVALID;
-
-    if (authorize->cookie.len) {
-        rc = oa_ticket_check(oauth->store->peppers, oauth->store->npeppers,
-                             fields, n, ngx_time(),
-                             NGX_HTTP_OPSAUTH_OAUTH_CONSENT_VALID,
-                             oa_form_get(&oauth->form, "ticket"));
-    }
-
-    if (rc != OA_OK) {
+    if (ngx_http_opsauth_oauth_ticket_check(oauth, &authorize->consent,
+                                            &reason)
+        != NGX_OK)
+    {
         ngx_log_error(NGX_LOG_INFO, oauth->request->connection->log, 0,
                       "opsauth: \"opsauth_oauth authorize\" asks again: %s, "
-                      "client \"%*s\"",
-                      rc == OA_DECLINED ? "the page had been open for too long"
-                      : authorize->cookie.len ? "the form is not the one that "
-                                                "this user was shown"
-                                              : "no cookie",
+                      "client \"%*s\"", reason,
                       oauth->client.id.len, oauth->client.id.data);
 
         return ngx_http_opsauth_oauth_authorize_ask(oauth, 1);
@@ -370,7 +287,7 @@ ngx_http_opsauth_oauth_authorize_answer(ngx_http_opsauth_oauth_t *oauth)
         return ngx_http_opsauth_oauth_authorize_refuse(oauth, &error);
     }
 
-    return ngx_http_opsauth_oauth_authorize_page(oauth,
+    return ngx_http_opsauth_oauth_invalid_request(oauth,
                                           "decision is neither allow nor deny");
 }
 
@@ -378,46 +295,29 @@ ngx_http_opsauth_oauth_authorize_answer(ngx_http_opsauth_oauth_t *oauth)
 static ngx_int_t
 ngx_http_opsauth_oauth_authorize_issue(ngx_http_opsauth_oauth_t *oauth)
 {
-    u_char         random[OA_KEY_RANDOM_LEN], digest[OA_DIGEST_LEN];
-    u_char         hex[OA_DIGEST_HEX_LEN];
-    oa_str_t       redirect;
-    ngx_str_t      key, args[21];
-    ngx_uint_t     n;
-    oa_client_t   *client;
-
+    oa_str_t                             redirect;
+    ngx_str_t                            key, digest, args[21];
+    ngx_uint_t                           n;
+    oa_client_t                         *client;
     ngx_http_opsauth_oauth_authorize_t  *authorize;
 
     authorize = oauth->data;
     client = &oauth->client;
 
-    authorize->code.len = OA_KEY_BODY_LEN;
-    authorize->code.data = ngx_http_opsauth_oauth_secret(oauth,
-                                                         OA_KEY_BODY_LEN);
+    authorize->code = ngx_http_opsauth_oauth_mint(oauth, OA_KEY_BODY_LEN);
+
     if (authorize->code.data == NULL) {
         return ngx_http_opsauth_oauth_failed(oauth);
     }
 
-    if (RAND_bytes(random, sizeof(random)) != 1) {
-        ngx_log_error(NGX_LOG_CRIT, oauth->request->connection->log, 0,
-                      "opsauth: libcrypto has no random bytes");
+    digest = ngx_http_opsauth_oauth_digest(oauth, 0,
+                                   ngx_http_opsauth_view(&authorize->code));
+    if (digest.data == NULL) {
         return ngx_http_opsauth_oauth_failed(oauth);
     }
 
-    oa_token_mint(random, authorize->code.data);
-    ngx_explicit_memzero(random, sizeof(random));
-
-    if (oa_hasher_credential(&oauth->worker->hasher, 0,
-                             ngx_http_opsauth_view(&authorize->code), digest)
-        != OA_OK)
-    {
-        ngx_log_error(NGX_LOG_CRIT, oauth->request->connection->log, 0,
-                      "opsauth: libcrypto could not make a digest");
-        return ngx_http_opsauth_oauth_failed(oauth);
-    }
-
-    oa_text_hex(digest, OA_DIGEST_LEN, hex);
     key = ngx_http_opsauth_oauth_key(oauth, "code:",
-                          (oa_str_t) { OA_DIGEST_HEX_LEN, hex });
+                                     ngx_http_opsauth_view(&digest));
 
     n = 0;
     args[n++] = ngx_http_opsauth_oauth_number(oauth,
@@ -573,14 +473,6 @@ ngx_http_opsauth_oauth_authorize_unknown(ngx_http_opsauth_oauth_t *oauth,
 }
 
 
-static ngx_int_t
-ngx_http_opsauth_oauth_authorize_page(ngx_http_opsauth_oauth_t *oauth,
-    const char *reason)
-{
-    return ngx_http_opsauth_oauth_invalid_request(oauth, reason);
-}
-
-
 ngx_int_t
 ngx_http_opsauth_oauth_authorize_failed(ngx_http_opsauth_oauth_t *oauth,
     ngx_uint_t status, const char *error, const char *description)
@@ -664,7 +556,7 @@ ngx_http_opsauth_oauth_authorize_back(ngx_http_opsauth_oauth_t *oauth,
 
     location.len = oa_authorize_location(authorize->consent.redirect,
                                          parameters, n, NULL);
-    location.data = ngx_http_opsauth_oauth_secret(oauth, location.len);
+    location.data = ngx_pnalloc(oauth->request->pool, location.len);
 
     if (location.data == NULL) {
         return ngx_http_opsauth_oauth_failed(oauth);
@@ -673,116 +565,6 @@ ngx_http_opsauth_oauth_authorize_back(ngx_http_opsauth_oauth_t *oauth,
     (void) oa_authorize_location(authorize->consent.redirect, parameters, n,
                                  location.data);
 
-    return ngx_http_opsauth_oauth_page_redirect(oauth, &location);
-}
-
-
-/* everything that the page showed or that its form brings back */
-
-static size_t
-ngx_http_opsauth_oauth_authorize_fields(ngx_http_opsauth_oauth_t *oauth,
-    oa_str_t fields[NGX_HTTP_OPSAUTH_OAUTH_TICKET_FIELDS])
-{
-    size_t                               n;
-    const char *const                   *name;
-    ngx_http_opsauth_oauth_authorize_t  *authorize;
-
-    authorize = oauth->data;
-    n = 0;
-
-    fields[n++] = ngx_http_opsauth_view(&oauth->conf->issuer);
-    fields[n++] = ngx_http_opsauth_view(&authorize->cookie);
-    fields[n++] = authorize->consent.subject;
-    fields[n++] = oauth->client.account;
-    fields[n++] = authorize->consent.redirect;
-    fields[n++] = authorize->consent.scopes;
-
-    for (name = ngx_http_opsauth_oauth_handed_on; *name; name++) {
-        fields[n++] = oa_form_get(&oauth->form, *name);
-    }
-
-    return n;
-}
-
-
-/* the browser's, if it has one of ours */
-
-static void
-ngx_http_opsauth_oauth_authorize_cookie(ngx_http_opsauth_oauth_t *oauth)
-{
-    ngx_uint_t                           i;
-    ngx_http_variable_value_t           *value;
-    ngx_http_opsauth_oauth_authorize_t  *authorize;
-
-    static ngx_str_t  name = ngx_string("cookie_opsauth_consent");
-
-    authorize = oauth->data;
-    value = ngx_http_get_variable(oauth->request, &name,
-                                  ngx_hash_key(name.data, name.len));
-
-    if (value == NULL || value->not_found
-        || value->len != NGX_HTTP_OPSAUTH_OAUTH_COOKIE_LEN)
-    {
-        return;
-    }
-
-    for (i = 0; i < value->len; i++) {
-        if (!oa_text_is_id((oa_str_t) { 1, &value->data[i] })) {
-            return;
-        }
-    }
-
-    authorize->cookie.len = value->len;
-    authorize->cookie.data = value->data;
-}
-
-
-/*
- * A value that the browser has already stays, so that pages in several tabs
- * are all good. Lax: the page is come to from other sites, and a Strict cookie
- * would not come along then.
- */
-
-static ngx_int_t
-ngx_http_opsauth_oauth_authorize_set_cookie(ngx_http_opsauth_oauth_t *oauth)
-{
-    u_char                              *p, random[16];
-    ngx_str_t                            value, *path;
-    ngx_http_opsauth_oauth_authorize_t  *authorize;
-
-    static const char  format[] = "opsauth_consent=%V; Path=%V; Max-Age=%d; "
-                                  "HttpOnly; SameSite=Lax%s";
-
-    authorize = oauth->data;
-    path = &oauth->conf->path;
-
-    if (authorize->cookie.len == 0) {
-
-        p = ngx_pnalloc(oauth->request->pool,
-                        NGX_HTTP_OPSAUTH_OAUTH_COOKIE_LEN);
-
-        if (p == NULL || RAND_bytes(random, sizeof(random)) != 1) {
-            return NGX_ERROR;
-        }
-
-        oa_base64url_encode(random, sizeof(random), p);
-
-        authorize->cookie.len = NGX_HTTP_OPSAUTH_OAUTH_COOKIE_LEN;
-        authorize->cookie.data = p;
-    }
-
-    value.data = ngx_pnalloc(oauth->request->pool,
-                             sizeof(format) + authorize->cookie.len + path->len
-                             + NGX_INT_T_LEN + sizeof("; Secure"));
-    if (value.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    value.len = ngx_sprintf(value.data, format, &authorize->cookie, path,
-                            NGX_HTTP_OPSAUTH_OAUTH_CONSENT_VALID,
-                            ngx_strncmp(oauth->conf->issuer.data, "https:", 6)
-                            == 0 ? "; Secure" : "")
-                - value.data;
-
-    return ngx_http_opsauth_oauth_header(oauth->request, "Set-Cookie", &value);
+    return ngx_http_opsauth_oauth_page_redirect(oauth, &location,
+                                            authorize->consent.redirect.len);
 }

@@ -230,19 +230,37 @@ ngx_http_opsauth_oauth_page_error(ngx_http_opsauth_oauth_t *oauth,
 
 ngx_int_t
 ngx_http_opsauth_oauth_page_redirect(ngx_http_opsauth_oauth_t *oauth,
-    ngx_str_t *location)
+    ngx_str_t *location, size_t shown)
 {
+    ngx_int_t         rc;
+    ngx_table_elt_t  *h;
+
     static ngx_str_t  none = ngx_null_string;
 
-    if (ngx_http_opsauth_oauth_header(oauth->request, "Location", location)
-        != NGX_OK
-        || ngx_http_opsauth_oauth_page_headers(oauth->request) != NGX_OK)
-    {
+    if (ngx_http_opsauth_oauth_page_headers(oauth->request) != NGX_OK) {
         return ngx_http_opsauth_oauth_failed(oauth);
     }
 
-    return ngx_http_opsauth_oauth_send(oauth, NGX_HTTP_SEE_OTHER, &none, &none,
-                                       NULL);
+    h = ngx_list_push(&oauth->request->headers_out.headers);
+    if (h == NULL) {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    ngx_memzero(h, sizeof(ngx_table_elt_t));
+
+    h->hash = 1;
+    ngx_str_set(&h->key, "Location");
+    h->value = *location;
+
+    rc = ngx_http_opsauth_oauth_send(oauth, NGX_HTTP_SEE_OTHER, &none, &none,
+                                     NULL);
+
+    /* the header has been written: from here on it is for access logs */
+
+    ngx_explicit_memzero(location->data + shown, location->len - shown);
+    h->value.len = shown;
+
+    return rc;
 }
 
 

@@ -29,6 +29,7 @@ typedef struct {
     oa_str_t             redirect;      /* where the answer will go */
     oa_str_t             scopes;        /* that will be granted */
     oa_str_t             ticket;
+    ngx_str_t            cookie;        /* the browser's */
     unsigned             again:1;       /* an earlier answer was not taken */
 } ngx_http_opsauth_oauth_consent_t;
 
@@ -61,10 +62,13 @@ ngx_int_t ngx_http_opsauth_oauth_page_error(ngx_http_opsauth_oauth_t *oauth,
     ngx_uint_t status, const char *heading, const char *advice,
     const char *reason);
 
-/* a redirect that no cache keeps; 303, so that a browser goes on with GET
-   (RFC 9700 section 4.12). location lives as long as the request */
+/*
+ * A redirect that no cache keeps; 303, so that a browser goes on with GET (RFC
+ * 9700 section 4.12). location is the request's own; once it was sent, all but
+ * its first bytes is wiped, and these are what $sent_http_location has.
+ */
 ngx_int_t ngx_http_opsauth_oauth_page_redirect(ngx_http_opsauth_oauth_t *oauth,
-    ngx_str_t *location);
+    ngx_str_t *location, size_t shown);
 
 
 /* ngx_http_opsauth_oauth_authorize.c: the endpoint's first step, and its errors
@@ -74,6 +78,19 @@ ngx_int_t ngx_http_opsauth_oauth_authorize(ngx_http_opsauth_oauth_t *oauth);
 ngx_int_t ngx_http_opsauth_oauth_authorize_failed(
     ngx_http_opsauth_oauth_t *oauth, ngx_uint_t status, const char *error,
     const char *description);
+
+
+/* ngx_http_opsauth_oauth_ticket.c */
+
+/* sets consent->ticket and the answer's cookie, for all that is in consent and
+   in the request; NGX_ERROR: failed */
+ngx_int_t ngx_http_opsauth_oauth_ticket_make(ngx_http_opsauth_oauth_t *oauth,
+    ngx_http_opsauth_oauth_consent_t *consent);
+
+/* NGX_DECLINED: the form is not the one of that page, user and browser, or too
+   old; *reason is for the log */
+ngx_int_t ngx_http_opsauth_oauth_ticket_check(ngx_http_opsauth_oauth_t *oauth,
+    ngx_http_opsauth_oauth_consent_t *consent, const char **reason);
 
 
 /* ngx_http_opsauth_oauth_consent.c */

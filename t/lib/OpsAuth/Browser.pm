@@ -201,6 +201,14 @@ sub wait_for_url {
     return OpsAuth::Process->poll($timeout // 20, sub { $self->url =~ $pattern ? 1 : 0 }) ? 1 : 0;
 }
 
+# waits for the text that can be seen to match
+sub wait_for_text {
+    my ($self, $pattern, $timeout) = @_;
+    # an element that the next page replaces meanwhile is no error here
+    return OpsAuth::Process->poll($timeout // 20,
+        sub { return (eval { $self->text } // '') =~ $pattern ? 1 : 0 }) ? 1 : 0;
+}
+
 # --- elements ---------------------------------------------------------------------
 
 sub _element {
