@@ -1,0 +1,243 @@
+/*
+ * The subrequest that asks (RFC 7662 section 2.1): a POST to a location of the
+ * operator's, with headers, body and variables of its own. Nothing of the
+ * client's request goes along: neither its headers, which may carry what the
+ * authorization server would act upon, nor values of variables that were
+ * evaluated for it; nor do such that are evaluated here get into its logs.
+ *
+ * The answer is kept in memory, up to subrequest_output_buffer_size. Whatever
+ * goes wrong, the client's request goes on to its own answer: error pages of
+ * the location are not looked for, since one that is inherited might take the
+ * token to another place.
+ */
+
+#include "ngx_http_opsauth_introspection.h"
+#include "ngx_http_opsauth_compat.h"
+
+
+/* all that a token may be of: letters, digits, - . _ ~ + / = */
+#define ngx_http_opsauth_is_escaped(c)  ((c) == '+' || (c) == '/' || (c) == '=')
+
+
+static ngx_http_request_body_t *ngx_http_opsauth_introspection_body(
+    ngx_http_request_t *r, ngx_str_t *token);
+static ngx_int_t ngx_http_opsauth_introspection_headers(ngx_http_request_t *r,
+    ngx_http_headers_in_t *headers, size_t body);
+static ngx_table_elt_t *ngx_http_opsauth_introspection_header(
+    ngx_http_headers_in_t *headers, const char *name, const char *lowcase,
+    ngx_str_t value);
+static ngx_int_t ngx_http_opsauth_introspection_done(ngx_http_request_t *sr,
+    void *data, ngx_int_t rc);
+
+
+static ngx_str_t  ngx_http_opsauth_post_method = ngx_string("POST");
+
+
+ngx_int_t
+ngx_http_opsauth_introspection_ask(ngx_http_request_t *r,
+    ngx_http_opsauth_introspection_t *in)
+{
+    ngx_str_t                    uri;
+    ngx_http_request_t          *sr;
+    ngx_http_headers_in_t        headers;
+    ngx_http_request_body_t     *body;
+    ngx_http_core_main_conf_t   *cmcf;
+    ngx_http_variable_value_t   *variables;
+    ngx_http_post_subrequest_t  *ps;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    ps = ngx_palloc(r->pool, sizeof(ngx_http_post_subrequest_t));
+    variables = ngx_pcalloc(r->pool, cmcf->variables.nelts
+                                     * sizeof(ngx_http_variable_value_t));
+    body = ngx_http_opsauth_introspection_body(r, &in->ctx->bearer);
+
+    if (ps == NULL || variables == NULL || body == NULL
+        || ngx_http_opsauth_introspection_headers(r, &headers,
+                                   ngx_buf_size(body->bufs->buf))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ps->handler = ngx_http_opsauth_introspection_done;
+    ps->data = in;
+
+    uri = in->conf->uri;
+
+    if (ngx_http_subrequest(r, &uri, NULL, &sr, ps,
+                            NGX_HTTP_SUBREQUEST_IN_MEMORY
+                            |NGX_HTTP_SUBREQUEST_WAITED)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    sr->method = NGX_HTTP_POST;
+    sr->method_name = ngx_http_opsauth_post_method;
+    sr->headers_in = headers;
+    sr->headers_in.headers.last = &sr->headers_in.headers.part;
+    sr->request_body = body;
+    sr->variables = variables;
+
+    in->body = body->buf;
+    in->status = 0;
+    in->answer.len = 0;
+
+    return NGX_OK;
+}
+
+
+/* token=...&token_type_hint=access_token */
+
+static ngx_http_request_body_t *
+ngx_http_opsauth_introspection_body(ngx_http_request_t *r, ngx_str_t *token)
+{
+    u_char                    c;
+    size_t                    i, len;
+    ngx_buf_t                *b;
+    ngx_http_request_body_t  *body;
+
+    static const char  start[] = "token=";
+    static const char  end[] = "&token_type_hint=access_token";
+
+    len = sizeof(start) - 1 + 3 * token->len + sizeof(end) - 1;
+
+    b = ngx_create_temp_buf(r->pool, len);
+    body = ngx_pcalloc(r->pool, sizeof(ngx_http_request_body_t));
+
+    if (b == NULL || body == NULL) {
+        return NULL;
+    }
+
+    body->bufs = ngx_alloc_chain_link(r->pool);
+    if (body->bufs == NULL) {
+        return NULL;
+    }
+
+    b->last = ngx_cpymem(b->last, start, sizeof(start) - 1);
+
+    for (i = 0; i < token->len; i++) {
+        c = token->data[i];
+
+        if (ngx_http_opsauth_is_escaped(c)) {
+            b->last = ngx_sprintf(b->last, "%%%02Xd", (u_int) c);
+
+        } else {
+            *b->last++ = c;
+        }
+    }
+
+    b->last = ngx_cpymem(b->last, end, sizeof(end) - 1);
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    body->bufs->buf = b;
+    body->bufs->next = NULL;
+    body->buf = b;
+
+    return body;
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_introspection_headers(ngx_http_request_t *r,
+    ngx_http_headers_in_t *headers, size_t body)
+{
+    ngx_str_t  length, type, accept;
+
+    ngx_memzero(headers, sizeof(ngx_http_headers_in_t));
+
+    if (ngx_list_init(&headers->headers, r->pool, 4, sizeof(ngx_table_elt_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    length.data = ngx_pnalloc(r->pool, NGX_SIZE_T_LEN);
+    if (length.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    length.len = ngx_sprintf(length.data, "%uz", body) - length.data;
+
+    ngx_str_set(&type, "application/x-www-form-urlencoded");
+    ngx_str_set(&accept, "application/json");
+
+    headers->content_length_n = body;
+    headers->keep_alive_n = -1;
+
+    headers->content_length = ngx_http_opsauth_introspection_header(headers,
+                                  "Content-Length", "content-length", length);
+    headers->content_type = ngx_http_opsauth_introspection_header(headers,
+                                  "Content-Type", "content-type", type);
+
+    if (headers->content_length == NULL || headers->content_type == NULL
+        || ngx_http_opsauth_introspection_header(headers, "Accept", "accept",
+                                                 accept)
+           == NULL)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_table_elt_t *
+ngx_http_opsauth_introspection_header(ngx_http_headers_in_t *headers,
+    const char *name, const char *lowcase, ngx_str_t value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&headers->headers);
+    if (h == NULL) {
+        return NULL;
+    }
+
+    h->key.len = ngx_strlen(name);
+    h->key.data = (u_char *) name;
+    h->lowcase_key = (u_char *) lowcase;
+    h->hash = ngx_hash_key(h->lowcase_key, h->key.len);
+    h->value = value;
+    ngx_http_opsauth_elt_init(h);
+
+    return h;
+}
+
+
+/*
+ * Also called for a subrequest that ends with the client's request: then
+ * nothing may run any more, and who waits is told by a cleanup of that one.
+ */
+
+static ngx_int_t
+ngx_http_opsauth_introspection_done(ngx_http_request_t *sr, void *data,
+    ngx_int_t rc)
+{
+    ngx_buf_t                         *b;
+    ngx_http_opsauth_introspection_t  *in = data;
+
+    if (sr->connection->error || rc == NGX_HTTP_CLIENT_CLOSED_REQUEST) {
+        return rc;
+    }
+
+    ngx_explicit_memzero(in->body->start, in->body->end - in->body->start);
+
+    in->status = (rc == NGX_OK) ? sr->headers_out.status
+                 : (rc > NGX_OK) ? (ngx_uint_t) rc : 0;
+
+    if (rc == NGX_OK && sr->out) {
+        b = sr->out->buf;
+        in->answer.data = b->pos;
+        in->answer.len = b->last - b->pos;
+    }
+
+    in->ctx->answered = 1;
+
+    /* what could not be taken in, too large an answer say, is let go */
+
+    sr->buffered = 0;
+
+    return NGX_OK;
+}

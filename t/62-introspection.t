@@ -1,0 +1,711 @@
+#!/usr/bin/perl
+
+# Tokens of another authorization server: asked of it once, through a location of
+# nginx, kept as a record, and refused whenever its answer is not a clear yes.
+
+use strict;
+use warnings;
+
+use JSON::PP ();
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use OpsAuth::Command;
+use OpsAuth::HTTP;
+use OpsAuth::Process;
+use OpsAuth::Test;
+
+my $WORKERS = $ENV{TEST_WORKERS} // 2;
+my $t = OpsAuth::Test->new(workers => $WORKERS);
+my $redis = $t->redis;
+my $store = $t->store;
+$t->upstream;
+my $as = $t->auth_server;
+my $other_as = $t->auth_server(name => 'AS2');
+
+my $http = <<'CONF';
+    log_format seen '$request_uri $status $opsauth_reason $opsauth_cache $opsauth_credential_id $content_length $request_time';
+    access_log %%TESTDIR%%/access.log seen;
+    opsauth_store main {
+        redis %%REDIS%%;
+        pepper_file %%PEPPER%%;
+        key_prefix op365_sk_live_ environment=live checksum=crc32;
+        key_prefix old_ environment=live;
+        cache_negative 60s;
+        lease 2s;
+        redis_timeout 2s;
+    }
+    opsauth_store second {
+        redis %%REDIS%%;
+        pepper_file %%PEPPER%%;
+        prefix second:;
+    }
+    server {
+        listen 127.0.0.1:%%PORT_8080%% reuseport;
+        listen 127.0.0.1:%%PORT_8082%% http2;
+        opsauth main;
+        opsauth_introspection /_introspect;
+        set $leak "set for $request_method";
+
+        location / { proxy_pass http://%%UPSTREAM%%; }
+        location = /_introspect {
+            internal;
+            proxy_set_header Authorization "Basic Z3c6c2VjcmV0";
+            proxy_set_header X-Seen "$http_authorization|$http_cookie|$content_length|$host|$request_method|$args";
+            proxy_read_timeout 3s;
+            proxy_pass http://%%AS%%/oauth/introspect;
+        }
+        location /read  { opsauth_require scope=read:a; proxy_pass http://%%UPSTREAM%%; }
+        location /role  { opsauth_require role=customer; proxy_pass http://%%UPSTREAM%%; }
+        location /off   { opsauth_introspection off; proxy_pass http://%%UPSTREAM%%; }
+        location /short { opsauth_introspection_valid 1s; proxy_pass http://%%UPSTREAM%%; }
+        location /test  { opsauth_environment test; proxy_pass http://%%UPSTREAM%%; }
+        location /tested {
+            opsauth_environment any;
+            opsauth_introspection_claim environment=test;
+            proxy_pass http://%%UPSTREAM%%;
+        }
+        location /shadow { opsauth main shadow; proxy_pass http://%%UPSTREAM%%; }
+        location /second { opsauth second; proxy_pass http://%%UPSTREAM%%; }
+        location /claims {
+            opsauth_introspection_claim tenant=org.id account=azp affiliate=affiliate
+                roles=realm_access.roles scopes=scp;
+            proxy_pass http://%%UPSTREAM%%;
+        }
+        location /dotted {
+            opsauth_introspection_claim tenant=https://example.com/tenant account_id=everybody
+                audience=https://api.example.com;
+            proxy_pass http://%%UPSTREAM%%;
+        }
+        location /other {
+            opsauth_introspection /_other;
+            proxy_pass http://%%UPSTREAM%%;
+        }
+        location = /_other { internal; proxy_pass http://%%AS2%%/introspect; }
+        location /nowhere { opsauth_introspection /_nowhere; proxy_pass http://%%UPSTREAM%%; }
+        location /refused { opsauth_introspection /_refused; proxy_pass http://%%UPSTREAM%%; }
+        location = /_refused { internal; proxy_pass http://127.0.0.1:%%PORT_9%%; }
+        location /itself { opsauth_introspection /itself; proxy_pass http://%%AS%%; }
+        location /static { opsauth_introspection /_static; proxy_pass http://%%UPSTREAM%%; }
+        location = /_static { internal; return 200 '{"active":true,"client_id":"crm"}'; }
+        location /pages {
+            error_page 502 503 504 @page;
+            opsauth_introspection /_pages;
+            proxy_pass http://%%UPSTREAM%%;
+        }
+        location = /_pages {
+            internal;
+            proxy_intercept_errors on;
+            error_page 401 500 502 = @leak;
+            proxy_pass http://%%AS%%;
+        }
+        location @leak { proxy_pass http://%%UPSTREAM%%; }
+        location @page { opsauth off; return 503 "page"; }
+        location /try  { try_files /none /role/x; }
+        location /unbuffered { opsauth_introspection /_unbuffered; proxy_pass http://%%UPSTREAM%%; }
+        location = /_unbuffered {
+            internal;
+            proxy_buffering off; proxy_request_buffering off; proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_pass http://%%AS%%;
+        }
+    }
+CONF
+$t->config_http($http);
+$t->start;
+
+$store->account('crm', tenant => 'org_crm', affiliate => 'aff_crm', roles => 'customer');
+$store->account('everybody', tenant => 'org_all');
+
+my $opsauth = OpsAuth::Command->new($t, OPSAUTH_REDIS => $redis->url,
+    OPSAUTH_PEPPER_FILE => $store->pepper_file);
+
+sub token { return $store->token }
+sub reason {
+    my ($r) = @_;
+    my $text = $r->status;
+    my $challenge = $r->header('WWW-Authenticate') // '';
+    $text .= " $1" if $challenge =~ /error="(\w+)"/;
+    return $text;
+}
+sub record { return $store->read_credential($_[0]) }
+# what the log says of the last request to a place
+sub logged {
+    my ($place) = @_;
+    my $text = $t->wait_for_file('access.log', qr/^\Q$place\E /m);
+    my ($line) = reverse grep { /^\Q$place\E / } split /\n/, $text;
+    return (split / /, $line // '')[2] // '';
+}
+
+subtest 'configuration' => sub {
+    my $head = 'opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; } server { listen 127.0.0.1:%%PORT_8080%%; opsauth main; ';
+    my %errors = (
+        'opsauth_introspection as;' => qr/invalid value "as" in "opsauth_introspection": it must be "off", or the path/,
+        'opsauth_introspection @as;' => qr/invalid value "\@as"/,
+        'opsauth_introspection "";' => qr/invalid value ""/,
+        'opsauth_introspection /a?b;' => qr/invalid value "\/a\?b"/,
+        'opsauth_introspection /$uri;' => qr/invalid value "\/\$uri"/,
+        'opsauth_introspection /a; opsauth_introspection /b;' => qr/"opsauth_introspection" directive is duplicate/,
+        'opsauth_introspection_valid 0;' => qr/invalid value "0" in "opsauth_introspection_valid"/,
+        'opsauth_introspection_valid soon;' => qr/"opsauth_introspection_valid" directive invalid value/,
+        'opsauth_introspection_claim tenant;' => qr/invalid parameter "tenant" in "opsauth_introspection_claim": it must be one of/,
+        'opsauth_introspection_claim tenant=;' => qr/invalid parameter "tenant="/,
+        'opsauth_introspection_claim colour=red;' => qr/invalid parameter "colour=red"/,
+        'opsauth_introspection_claim environment=any;' => qr/invalid parameter "environment=any"/,
+        'opsauth_introspection_claim environment=live environment=test;' => qr/duplicate parameter "environment=test"/,
+        'opsauth_introspection_claim tenant=a tenant=b;' => qr/duplicate parameter "tenant=b"/,
+        'opsauth_introspection_claim account=a account_id=b;' => qr/takes "account" or "account_id", not both/,
+        'opsauth_introspection_claim "account_id=a b";' => qr/invalid parameter "account_id=a b".*: expected letters/,
+        'opsauth_introspection_claim roles=r; opsauth_introspection_claim tenant=t;' => qr/is duplicate: all its parameters stand in one line/,
+    );
+    like($t->config_error("$head $_ }"), $errors{$_}, $_) for sort keys %errors;
+    is($t->config_error("$head opsauth_introspection off; location / { limit_except GET { opsauth_introspection /a; } } }"), '', 'off, and in limit_except');
+};
+
+subtest 'asked once' => sub {
+    my $token = $as->active(token(), client_id => 'crm', scope => 'read:a read:b', sub => 'user-7', exp => time + 600 | 0);
+    my $before = int time;
+    my $r = $t->get('/read/1', key => $token);
+    is($r->status, 200, 'passes');
+    is_deeply([map { ($r->echoed($_))[0] } qw(X-Tenant-Id X-Affiliate-Id X-Account-Id X-Roles X-Scopes)],
+        [qw(org_crm aff_crm crm customer), 'read:a read:b'], 'as its account and its scopes say');
+    ok(!$r->echoed('Authorization'), 'the backend does not see the token');
+    is($t->get('/read/1', key => $token)->status, 200, 'and again') for 1 .. 5;
+    is(reason($t->get('/none', key => $token)), 200, 'elsewhere, too');
+    is($as->asked($token), 1, 'the server was asked once');
+
+    my ($asked) = grep { $_->{body} =~ /^token=\Q$token\E/ } $as->requests;
+    is($asked->{method}, 'POST', 'by POST');
+    is($asked->{uri}, '/oauth/introspect', 'at the place that proxy_pass says');
+    is($asked->{body}, "token=$token&token_type_hint=access_token", 'with the form of RFC 7662');
+    my %headers = map { lc $_->[0] => $_->[1] } @{$asked->{headers}};
+    is($headers{'content-type'}, 'application/x-www-form-urlencoded', 'its type');
+    is($headers{'content-length'}, length $asked->{body}, 'its length');
+    is($headers{accept}, 'application/json', 'what is wanted');
+    is($headers{authorization}, 'Basic Z3c6c2VjcmV0', 'and the login of the location');
+
+    my $record = record($token);
+    is($record->{$_->[0]}, $_->[1], "record: $_->[0]")
+        for [v => 1], [kind => 'access_token'], [account => 'crm'], [state => 'active'], [environment => 'live'],
+            [scopes => 'read:a read:b'], [subject => 'user-7'], [client => 'crm'];
+    like($record->{id}, qr/^tok_[0-9A-Za-z]{16}$/, 'record: id');
+    is($redis->cmd('GET', $store->name('id', $record->{id})), $store->digest($token), 'by which it is found');
+    cmp_ok($record->{introspected}, '>=', $before, 'record: introspected');
+    cmp_ok($record->{expires}, '<=', time + 60, 'record: expires within opsauth_introspection_valid');
+    cmp_ok($record->{expires}, '>=', $before + 60, 'and not before');
+    ok(!exists $record->{tenant} && !exists $record->{roles}, 'record: no claims that are not mapped');
+    my $ttl = $redis->cmd('PTTL', $store->name('credential', $store->digest($token)));
+    ok($ttl > 86400_000 && $ttl <= (86400 + 600) * 1000, 'kept for a day behind its end');
+};
+
+subtest 'nothing of the client goes along' => sub {
+    my $token = $as->active(token(), client_id => 'crm');
+    $as->reset;
+    my $r = $t->request('PUT', '/read/x?a=b', key => $token, body => 'x' x 100, headers => [
+        'Cookie' => 'session=1', 'X-Forwarded-For' => '10.9.9.9', 'Expect' => '', 'Accept-Encoding' => 'gzip',
+        'Content-Type' => 'text/plain', 'X-Custom' => 'c', 'Range' => 'bytes=0-1', 'If-None-Match' => '"x"', 'Upgrade' => 'websocket']);
+    is($r->status, 403, 'judged as any other');
+    my ($asked) = $as->requests;
+    my @names = sort map { lc $_->[0] } @{$asked->{headers}};
+    is_deeply(\@names, [sort qw(host connection content-length content-type accept authorization x-seen)], 'its own headers alone');
+    my %headers = map { lc $_->[0] => $_->[1] } @{$asked->{headers}};
+    is($headers{'x-seen'}, '||' . length($asked->{body}) . '||POST|', 'also in variables');
+    is(scalar(grep { /x{10}|session|10\.9\.9\.9/ } $asked->{body}), 0, 'and its own body');
+
+    my $chunked = $as->active(token(), client_id => 'crm', scope => 'read:a');
+    $r = $t->request('POST', '/read/y', key => $chunked, chunks => ['ab', 'cd']);
+    is($r->status, 200, 'a request with a chunked body');
+    is($r->json->{body}, 'abcd', 'whose body gets to the backend');
+    is($as->asked($chunked), 1, 'was asked of');
+
+    my $c = $t->connect;
+    my @tokens = map { $as->active(token(), client_id => 'crm') } 1 .. 3;
+    is_deeply([map { $_->status } $c->pipeline(map { ['GET', '/p', key => $_] } @tokens)], [200, 200, 200], 'pipelined requests');
+    is(logged('/p'), 'ok', 'in the log');
+    my $text = $t->read_file('access.log');
+    like($text, qr{^/read/x\?a=b 403 \S+ \S+ \S+ 100 }m, 'the log has the own length of the request');
+};
+
+subtest 'what is sent of a token' => sub {
+    my $token = token() . '+/._~-==';
+    $t->secret($token);
+    $as->active($token, client_id => 'crm');
+    is($t->get('/', key => $token)->status, 200, 'all characters that a token may have');
+    is($as->asked($token), 1, 'get there');
+    my ($asked) = reverse $as->requests;
+    like($asked->{body}, qr/%2B%2F\._~-%3D%3D&/, 'escaped');
+};
+
+subtest 'not asked' => sub {
+    my $key = $store->key;
+    my $mistyped = $store->key(undef, checksum => 'wrong');
+    my $unchecked = $store->key('old_', checksum => 0);
+    $as->reset;
+    is(reason($t->get('/', key => $key)), '401 invalid_token', 'an unknown key');
+    is(reason($t->get('/', key => $mistyped)), '401 invalid_token', 'a mistyped one');
+    is(reason($t->get('/', key => $unchecked)), '401 invalid_token', 'one without checksum');
+    is(reason($t->get('/', key => 'a"b')), '400 invalid_request', 'a malformed token');
+    is(reason($t->get('/', key => 'x' x 513)), '400 invalid_request', 'one that is too long');
+    is($t->get('/')->status, 401, 'no token');
+    my $token = token();
+    is(reason($t->get('/off', key => $token)), '401 invalid_token', 'where it is off');
+    my $own = $store->issue(kind => 'access_token', account => 'crm', scopes => 'read:a');
+    is($t->get('/', key => $own)->status, 200, 'one of our own');
+    my $expired = $store->issue(kind => 'access_token', account => 'crm', expires => time - 1 | 0);
+    $as->active($expired, client_id => 'crm');
+    is(reason($t->get('/', key => $expired)), '401 invalid_token', 'one of our own that is expired');
+    is(logged('/'), 'expired', 'which is what the log says');
+    my $revoked = $store->issue(kind => 'access_token', account => 'crm', state => 'revoked');
+    is(reason($t->get('/', key => $revoked)), '401 invalid_token', 'one that is revoked');
+    is($as->asked, 0, 'nobody was asked');
+};
+
+subtest 'not active' => sub {
+    my $token = $as->inactive(token());
+    my @r = map { reason($t->get('/no', key => $token)) } 1 .. 10;
+    is_deeply(\@r, [('401 invalid_token') x 10], 'is unknown');
+    is(logged('/no'), 'unknown', 'also in the log');
+    is($as->asked($token), 1, 'asked once in cache_negative, on all workers');
+    is_deeply(record($token), {}, 'and leaves no record');
+
+    # another server may know better
+    $other_as->active($token, client_id => 'crm');
+    is($t->get('/other', key => $token)->status, 200, 'one server\'s no is not another one\'s');
+    is($other_as->asked($token), 1, 'which was asked');
+    is($t->get('/no', key => $token)->status, 200, 'what it says is a record of the store, for all places');
+};
+
+my $now = int time;
+my %claims = (client_id => 'crm', scope => 'read:a');
+sub yes { return { active => JSON::PP::true, %claims, @_ } }
+
+subtest 'no answer' => sub {
+    my $json = JSON::PP->new->canonical;
+    my $yes = $json->encode(yes());
+    my $padding = 'x' x 5000;
+    my %bad = (
+        'status 500'            => { status => 500, body => yes() },
+        'status 401'            => { status => 401, body => yes() },
+        'status 403'            => { status => 403, body => yes() },
+        'status 204'            => { status => 204, bytes => "HTTP/1.1 204 None\r\n\r\n" },
+        'status 201'            => { status => 201, body => yes() },
+        'status 302'            => { status => 302, body => yes(), head => ['Location: /'] },
+        'status 101'            => { bytes => "HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n$yes" },
+        'status 408'            => { status => 408, body => yes() },
+        'status 499'            => { status => 499, body => yes() },
+        'an empty body'         => { body => '' },
+        'a page'                => { body => '<html>login</html>' },
+        'cut JSON'              => { body => substr $yes, 0, -3 },
+        'JSON and more'         => { body => "$yes {}" },
+        'an array'              => { body => '[true]' },
+        'active as a string'    => { body => yes(active => 'true') },
+        'active as a number'    => { body => yes(active => 1) },
+        'active null'           => { body => yes(active => undef) },
+        'no active'             => { body => $json->encode({ %claims }) },
+        'active twice'          => { body => '{"active":false,"active":true,"client_id":"crm"}' },
+        'client_id twice'       => { body => '{"active":true,"client_id":"a","client_id":"crm"}' },
+        'a NUL'                 => { body => '{"active":true,"client_id":"crm\u0000"}' },
+        'not UTF-8'             => { body => qq({"active":true,"client_id":"crm","x":"\xff"}) },
+        'deep'                  => { body => '{"active":true,"client_id":"crm","x":' . '[' x 1900 . ']' x 1900 . '' },
+        'deep and whole'        => { body => '{"active":true,"client_id":"crm","x":' . '[' x 2050 . ']' x 2050 . '}' },
+        'large'                 => { body => yes(x => $padding) },
+        'large, chunked'        => { body => yes(x => $padding), chunked => 100 },
+        'huge'                  => { body => yes(x => 'x' x 300_000) },
+        'huge, chunked'         => { body => yes(x => 'x' x 300_000), chunked => 4000 },
+        'a header too large'    => { body => yes(), head => ['X-Large: ' . 'x' x 9000] },
+        'cut in its head'       => { body => yes(), cut => 20 },
+        'cut in its body'       => { body => yes(), cut => 120 },
+        'longer announced'      => { body => '{"active":true,', head => ['Content-Length: 500'] },
+        'a broken chunk'        => { bytes => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n$yes\r\n" },
+        'no HTTP'               => { bytes => "220 smtp ready\r\n" },
+        'nothing'               => { bytes => '' },
+        'a number too large'    => { body => '{"active":true,"client_id":"crm","exp":1e999}' },
+        'an integer too large'  => { body => '{"active":true,"client_id":"crm","exp":99999999999999999999999}' },
+    );
+    for my $name (sort keys %bad) {
+        my $token = $as->says(token(), %{$bad{$name}});
+        my $r = $t->get('/bad', key => $token);
+        is($r->status, 503, $name) or diag $r->error;
+        ok($r->header('Retry-After') && !$r->header('WWW-Authenticate'), 'is unavailable');
+        is_deeply(record($token), {}, 'and leaves no record');
+        # it is not remembered
+        $as->active($token, %claims);
+        is($t->get('/bad', key => $token)->status, 200, 'an answer later is taken');
+    }
+    is($t->get('/nowhere', key => token())->status, 503, 'a location that is not there');
+    is($t->get('/refused', key => token())->status, 503, 'nobody there');
+    is($t->get('/itself', key => token())->status, 503, 'a location that asks itself') for 1 .. 2;
+
+    $t->upstream(name => 'UNUSED');
+    my $token = $as->says(token(), status => 500);
+    my $r = $t->get('/pages', key => $token);
+    is($r->status . ' ' . $r->body, '503 page', 'error_page of the place itself is heeded');
+    my @leaked = grep { ($_->{body} // '') =~ /token=/ } $t->{servers}[1]->requests;
+    is(scalar @leaked, 0, 'one of the asking location is not: the token goes nowhere else');
+};
+
+subtest 'any way of sending it' => sub {
+    my %good = (
+        'whole'         => { body => yes() },
+        'chunked'       => { body => yes(), chunked => 7 },
+        'byte by byte'  => { body => yes(), pieces => 2 },
+        'slow'          => { body => yes(), delay => 700 },
+        'to the end'    => { bytes => "HTTP/1.0 200 OK\r\n\r\n" . JSON::PP->new->encode(yes()) },
+        'more claims'   => { body => yes(x => { y => [1, { z => undef }] }, iat => $now, jti => 'j', username => "\x{e9}") },
+        'just 4 KB'     => { body => yes(x => 'x' x 3900) },
+        'nested deep'   => { body => '{"active":true,"client_id":"crm","x":' . '[' x 1900 . ']' x 1900 . '}' },
+    );
+    for my $name (sort keys %good) {
+        my $token = $as->says(token(), %{$good{$name}});
+        is($t->get('/', key => $token)->status, 200, $name);
+        next if $name eq 'nested deep';
+        $token = $as->says(token(), %{$good{$name}}, keep => $name ne 'to the end');
+        is($t->get('/unbuffered', key => $token)->status, 200, "$name, unbuffered");
+    }
+    is($t->get('/static', key => token())->status, 200, 'of a location that answers itself');
+};
+
+subtest 'times' => sub {
+    my @cases = (
+        [60,   'no exp'],
+        [60,   'exp far away', exp => $now + 1e6],
+        [60,   'exp in another millennium', exp => 1e15],
+        [60,   'exp a fraction', exp => $now + 1000.5],
+        [60,   'exp null', exp => undef],
+        [20,   'exp soon', exp => $now + 20],
+    );
+    for my $case (@cases) {
+        my ($valid, $name, @exp) = @$case;
+        my $token = $as->says(token(), body => yes(@exp));
+        is($t->get('/', key => $token)->status, 200, $name);
+        my $record = record($token);
+        my $end = $valid == 20 ? $now + 20 : $record->{introspected} + $valid;
+        is($record->{expires}, $end, 'expires by the earlier of the two');
+    }
+    for my $case (['in the past', $now - 1], ['zero', 0], ['negative', -5], ['very negative', -1e300]) {
+        my ($name, $exp) = @$case;
+        my $token = $as->says(token(), body => yes(exp => $exp));
+        is(reason($t->get('/past', key => $token)), '401 invalid_token', "exp $name") for 1 .. 2;
+        is(logged('/past'), 'unknown', 'is not active');
+        is($as->asked($token), 1, 'asked once');
+    }
+    for my $case (['a string', "$now"], ['an object', {}], ['a boolean', JSON::PP::true], ['an array', [$now + 9]]) {
+        my ($name, $exp) = @$case;
+        my $token = $as->says(token(), body => yes(exp => $exp));
+        my $mark = $t->mark;
+        is(reason($t->get('/noexp', key => $token)), '503', "exp $name") for 1 .. 2;
+        is(logged('/noexp'), 'record_invalid', 'can\'t be kept to');
+        my @lines = $t->log_since($mark) =~ /what is to be its "exp" is missing or malformed/g;
+        ok(@lines >= 1 && @lines <= $WORKERS, 'logged once');
+    }
+};
+
+subtest 'claims' => sub {
+    my $set = sub {
+        my (%o) = @_;
+        my $token = $as->says(token(), body => { active => JSON::PP::true, azp => 'crm', %o });
+        my $r = $t->get('/claims', key => $token);
+        return $r->status if $r->status != 200;
+        return join '|', map { join ',', $r->echoed($_) } qw(X-Tenant-Id X-Account-Id X-Affiliate-Id X-Roles X-Scopes);
+    };
+    is($set->(org => { id => 'org_9' }, affiliate => 'aff_9', realm_access => { roles => ['a', 'b'] }, scp => ['read:a', 'write:a']),
+        'org_9|crm|aff_9|a b|read:a write:a', 'nested, and in arrays');
+    is($set->(), '|crm|||', 'what is mapped and not there is nothing, not the account\'s');
+    is($set->(org => {}, realm_access => [], scp => undef), '|crm|||', 'nor where it stops half-way');
+    is($set->(org => { id => 42 }, affiliate => ['one']), '42|crm|one||', 'numbers, and an array of one');
+    is($set->('org.id' => 'flat', org => { id => 'deep' }), 'flat|crm|||', 'a name with dots goes first');
+    is($set->(realm_access => { roles => 'a b' }, scp => 'x y'), '|crm||a b|x y', 'words in a string');
+    is($set->(realm_access => { roles => [] }), '|crm|||', 'an empty array');
+    is($set->(org => { id => "caf\x{c3}\x{a9}" }), "caf\x{c3}\x{a9}|crm|||", 'UTF-8');
+
+    my %bad = (
+        'roles: a blank'           => { realm_access => { roles => ['no administrator'] } },
+        'roles: a tab'             => { realm_access => { roles => ["no\tadministrator"] } },
+        'roles: an empty one'      => { realm_access => { roles => ['a', ''] } },
+        'roles: a quote'           => { realm_access => { roles => ['a"b'] } },
+        'roles: a number'          => { realm_access => { roles => [1] } },
+        'roles: an object'         => { realm_access => { roles => { a => 1 } } },
+        'roles: true'              => { realm_access => { roles => JSON::PP::true } },
+        'roles: too many'          => { realm_access => { roles => [map { "role-$_" } 1 .. 200] } },
+        'scopes: a line feed'      => { scp => ["a\nb"] },
+        'scopes: nested'           => { scp => [['a']] },
+        'tenant: two'              => { org => { id => ['a', 'b'] } },
+        'tenant: an object'        => { org => { id => {} } },
+        'tenant: a fraction'       => { org => { id => 1.5 } },
+        'tenant: a line feed'      => { org => { id => "a\r\nX-Roles: administrator" } },
+        'tenant: long'             => { org => { id => 't' x 257 } },
+        'account: missing'         => { azp => undef },
+        'account: empty'           => { azp => '' },
+        'account: a blank'         => { azp => 'c r m' },
+        'account: a glob'          => { azp => 'crm*' },
+        'account: long'            => { azp => 'a' x 129 },
+        'sub: a line feed'         => { sub => "a\nb" },
+        'sub: an object'           => { sub => {} },
+        'client_id: a boolean'     => { client_id => JSON::PP::false },
+    );
+    for my $name (sort keys %bad) {
+        my ($field) = $name =~ /^(\w+)/;
+        $field = { sub => 'subject', client_id => 'client' }->{$field} // $field;
+        my $mark = $t->mark;
+        is($set->(%{$bad{$name}}), 503, $name);
+        is(logged('/claims'), 'record_invalid', 'makes no record');
+        like($t->log_since($mark), qr/what is to be its "$field" is missing or malformed/, 'as the log says');
+    }
+
+    my $dotted = sub {
+        my $token = $as->says(token(), body => { active => JSON::PP::true, aud => 'https://api.example.com', @_ });
+        my $r = $t->get('/dotted', key => $token);
+        return $r->status if $r->status != 200;
+        return join '|', map { join ',', $r->echoed($_) } qw(X-Tenant-Id X-Account-Id);
+    };
+    is($dotted->('https://example.com/tenant' => 'org_5'), 'org_5|everybody', 'a name with dots; one account for all');
+    is($dotted->(aud => ['x', 'https://api.example.com']), '|everybody', 'one audience of several');
+    is($dotted->(aud => $_->[0]), 401, "audience: $_->[1]")
+        for ['https://other.example.com', 'another'], [undef, 'null'], [['x'], 'not among them'], [[], 'none'],
+            [{}, 'an object'], ['https://api.example.com/', 'nearly'], [[['https://api.example.com']], 'nested'];
+
+    my $type = sub {
+        my $token = $as->says(token(), body => yes(@_));
+        return $t->get('/', key => $token)->status;
+    };
+    is($type->(token_type => 'bearer'), 200, 'token_type bearer');
+    is($type->(token_type => undef), 200, 'token_type null');
+    is($type->(token_type => 'DPoP'), 401, 'token_type DPoP');
+    is($type->(token_type => 'refresh_token'), 401, 'a refresh token');
+    is($type->(token_type => 7), 401, 'token_type 7');
+    is($type->(cnf => { jkt => 'x' }), 401, 'bound to a key');
+    is($type->(cnf => undef), 200, 'bound to none');
+};
+
+subtest 'its account' => sub {
+    my $token = $as->says(token(), body => yes(client_id => 'newcomer'));
+    is(reason($t->get('/acc', key => $token)), '401 invalid_token', 'of an account that is not ours');
+    is(logged('/acc'), 'unknown', 'is unknown');
+    is(reason($t->get('/acc', key => $token)), '401 invalid_token', 'again');
+    is($as->asked($token), 1, 'asked once');
+    $store->account('newcomer', ips => '127.0.0.1');
+    ok(OpsAuth::Process->poll(5, sub { $t->get('/acc', key => $token)->status == 200 }), 'as soon as there is one, it passes');
+    is($as->asked($token), 1, 'and was not asked again');
+    $store->update_account('newcomer', ips => '192.0.2.1');
+    ok(OpsAuth::Process->poll(5, sub { $t->get('/acc', key => $token)->status == 403 }), 'its addresses count');
+    $store->update_account('newcomer', enabled => 0, ips => '');
+    ok(OpsAuth::Process->poll(5, sub { reason($t->get('/acc', key => $token)) eq '401 invalid_token' }), 'its switch counts');
+    is(logged('/acc'), 'disabled', 'as the log says');
+    is($t->get('/role', key => $as->says(token(), body => yes()))->status, 200, 'its roles count');
+};
+
+subtest 'rules, environments, redirects, shadow, stores' => sub {
+    my $token = $as->says(token(), body => yes(scope => 'read:b'));
+    my $r = $t->get('/read', key => $token);
+    is(reason($r), '403 insufficient_scope', 'rules hold');
+    is(reason($t->get('/test', key => $as->says(token(), body => yes()))), '401 invalid_token', 'a live token at a place for test');
+    is(logged('/test'), 'environment', 'says why');
+    my $test = $as->says(token(), body => yes());
+    is($t->get('/tested', key => $test)->status, 200, 'a server of test tokens');
+    is(record($test)->{environment}, 'test', 'whose records say so');
+    is(reason($t->get('/', key => $test)), '401 invalid_token', 'elsewhere it is refused');
+    is($t->get('/try', key => $as->says(token(), body => yes()))->status, 200, 'try_files');
+
+    my $shadow = $as->says(token(), body => yes());
+    $r = $t->get('/shadow', key => $shadow);
+    is_deeply([$r->status, $r->echoed('X-Account-Id')], [200, 'crm'], 'in shadow, too');
+    $r = $t->get('/shadow/no', key => $as->inactive(token()));
+    is_deeply([$r->status, $r->echoed('X-Account-Id')], [200], 'which blocks nothing');
+    is(logged('/shadow/no'), 'unknown', 'and says why it would');
+
+    my $second = $as->says(token(), body => yes());
+    is($t->get('/', key => $second)->status, 200, 'one store');
+    is($t->get('/second', key => $second)->status, 503, 'another one, that was never set up');
+    is($as->asked($second), 1, 'does not ask');
+    $redis->cmd('HSET', 'second:meta', 'v', 1);
+    $redis->cmd('HSET', 'second:account:crm', 'enabled', 1, 'tenant', 'org_second');
+    ok(OpsAuth::Process->poll(5, sub { $t->get('/second', key => $second)->status == 200 }), 'set up, it does');
+    is($as->asked($second), 2, 'once, for itself');
+};
+
+subtest 'HTTP/2' => sub {
+    my $curl = `curl -V` =~ /HTTP2/ ? 1 : 0;
+    plan skip_all => 'this curl speaks no HTTP/2' unless $curl;
+    my @tokens = map { $as->says(token(), body => yes(), delay => 50) } 1 .. 5;
+    my $port = $t->port(8082);
+    $t->write_file('curl.conf', join "\nnext\n", map {
+        "http2-prior-knowledge\nsilent\noutput = /dev/null\nwrite-out = \"%{http_version} %{http_code}\\n\"\n"
+        . "url = http://127.0.0.1:$port/h2\nheader = \"Authorization: Bearer $_\"" } @tokens, $as->inactive(token()));
+    my $out = `curl --parallel --parallel-immediate -K @{[$t->dir]}/curl.conf`;
+    is_deeply([sort split /\n/, $out], [('2 200') x 5, '2 401'], 'streams of one connection');
+    $t->write_file('curl.conf', '');
+};
+
+subtest 'one ask for many' => sub {
+    for my $case ([200, 'active', body => yes(), delay => 300], [401, 'inactive', delay => 300], [503, 'failing', status => 500, delay => 300]) {
+        my ($status, $name, %say) = @$case;
+        my $token = $as->says(token(), %say);
+        my %seen;
+        $seen{$_->status}++ for $t->parallel(200, 'GET', '/many', key => $token);
+        is_deeply(\%seen, { $status => 200 }, "$name: 200 requests at once");
+        my $asked = $as->asked($token);
+        # a failure is not remembered: who comes after it asks again
+        cmp_ok($asked, '<=', $name eq 'failing' ? 20 : $WORKERS, "$asked asks of $WORKERS workers");
+        cmp_ok($asked, '>=', 1, 'at least one');
+    }
+};
+
+subtest 'who asks goes away' => sub {
+    my $token = $as->says(token(), body => yes(), delay => 600);
+    my @c = map { $t->connect } 1 .. 8;
+    $_->write_request('GET', '/gone', key => $token) for @c;
+    ok(OpsAuth::Process->poll(5, sub { $as->asked($token) >= 1 }), 'asked');
+    # those that ask are among them; the others take their place
+    $c[$_]->reset for 0 .. 3;
+    is_deeply([map { $_->read_response->status } @c[4 .. 7]], [(200) x 4], 'the others are answered');
+
+    my @fds = map { $t->fd_count($_) } $t->workers;
+    for my $round (1 .. 20) {
+        my $one = $as->says(token(), body => yes(), delay => 100);
+        my @all = map { $t->connect } 1 .. 3;
+        $_->write_request('GET', '/gone', key => $one) for @all;
+        sleep 0.01 if $round % 2;
+        $round % 3 ? $_->reset : $_->close for @all;
+    }
+    is($t->get('/', key => $as->says(token(), body => yes()))->status, 200, 'after many aborts it works');
+    ok(OpsAuth::Process->poll(5, sub {
+        my @after = map { $t->fd_count($_) } $t->workers;
+        return !grep { $after[$_] > $fds[$_] + 6 } 0 .. $#fds;
+    }), 'no descriptor is left');
+};
+
+subtest 'bound' => sub {
+    plan skip_all => 'needs to know which worker gets a connection' if $WORKERS > 4;
+    my $n = 128 * $WORKERS + 60;
+    my @tokens = map { $as->says(token(), body => yes()) } 1 .. 2;
+    my @many = map { token() } 1 .. $n;
+    # all of them in one file at once
+    $as->{known}{$_} = { body => yes(), delay => 1500 } for @many;
+    $as->inactive(token());
+    my %seen;
+    $seen{$_->status}++ for OpsAuth::HTTP::parallel_requests([map { [$t->port(8080), 'GET', '/bound', key => $_] } @many]);
+    is(join(' ', sort keys %seen), '200 503', 'more than the bound at once: some are refused');
+    cmp_ok($seen{200}, '<=', 128 * $WORKERS, 'none beyond the bound');
+    cmp_ok($seen{200}, '>', 100, 'and those within it are answered');
+    is($t->get('/', key => $tokens[0])->status, 200, 'then there is room again');
+    delete @{$as->{known}}{@many};
+};
+
+subtest 'asked again when its time is over' => sub {
+    my $token = $as->says(token(), body => yes());
+    is($t->get('/short', key => $token)->status, 200, 'first');
+    my $id = record($token)->{id};
+    for my $round (1 .. 2) {
+        sleep 0.1 while time <= record($token)->{expires};
+        my $asked = $as->asked($token);
+        is_deeply([map { $_->status } $t->parallel(50, 'GET', '/short', key => $token)], [(200) x 50], 'the token still passes');
+        cmp_ok($as->asked($token), '<=', $asked + $WORKERS, 'asked once by each worker');
+        cmp_ok($as->asked($token), '>', $asked, 'anew');
+        is(record($token)->{id}, $id, 'its id is the same');
+    }
+    is(reason($t->get('/off', key => $token)), '200', 'where nobody is asked, the record counts');
+    $as->inactive($token);
+    sleep 0.1 while time <= record($token)->{expires};
+    is(reason($t->get('/off', key => $token)), '401 invalid_token', 'until it expires');
+    is(logged('/off'), 'expired', 'says the log');
+    is(reason($t->get('/short', key => $token)), '401 invalid_token', 'not active any more: refused');
+    is(logged('/short'), 'unknown', 'as unknown');
+    my $asked = $as->asked($token);
+    is(reason($t->get('/short', key => $token)), '401 invalid_token', 'again');
+    is($as->asked($token), $asked, 'which is remembered');
+
+    $token = $as->says(token(), body => yes());
+    is($t->get('/short', key => $token)->status, 200, 'another one');
+    $as->says($token, status => 500);
+    sleep 0.1 while time <= record($token)->{expires};
+    is($t->get('/short', key => $token)->status, 503, 'no answer: unavailable, not expired');
+    $as->says($token, body => yes(scope => 'changed'));
+    is(join(',', $t->get('/short', key => $token)->echoed('X-Scopes')), 'changed', 'and what it says anew counts');
+};
+
+subtest 'revoked here' => sub {
+    my $token = $as->says(token(), body => yes());
+    is($t->get('/short', key => $token)->status, 200, 'passes');
+    my $id = record($token)->{id};
+    my ($exit, $out, $err) = $opsauth->run(qw(token revoke), $id);
+    is($exit, 0, 'opsauth token revoke') or diag $err;
+    ok(OpsAuth::Process->poll(5, sub { reason($t->get('/short', key => $token)) eq '401 invalid_token' }), 'is in force');
+    is(logged('/short'), 'revoked', 'says the log');
+    my $asked = $as->asked($token);
+    sleep 0.1 while time <= record($token)->{expires} + 1;
+    is(reason($t->get('/short', key => $token)), '401 invalid_token', 'also when its time is over');
+    is($as->asked($token), $asked, 'the other server has no say any more');
+    cmp_ok($redis->cmd('TTL', $store->name('credential', $store->digest($token))), '>', 86400, 'for as long as it may live');
+
+    # the answer comes when it was revoked meanwhile
+    $token = $as->says(token(), body => yes());
+    is($t->get('/short', key => $token)->status, 200, 'another one passes');
+    sleep 0.1 while time <= record($token)->{expires};
+    $as->says($token, body => yes(), delay => 800);
+    my $c = $t->connect;
+    my $before = $as->asked($token);
+    $c->write_request('GET', '/short', key => $token);
+    OpsAuth::Process->poll(5, sub { $as->asked($token) > $before });
+    $store->revoke($token);
+    is(reason($c->read_response), '401 invalid_token', 'revoked while it was asked of: stays so');
+    is(record($token)->{state}, 'revoked', 'in the store');
+
+    # one of our own appears meanwhile
+    $token = $as->says(token(), body => yes(), delay => 800);
+    $c = $t->connect;
+    $c->write_request('GET', '/short', key => $token);
+    OpsAuth::Process->poll(5, sub { $as->asked($token) });
+    $store->credential($token, kind => 'access_token', account => 'everybody', id => 'tok_own');
+    is(join(',', $c->read_response->echoed('X-Account-Id')), 'everybody', 'a record of our own is not touched');
+    is(record($token)->{id}, 'tok_own', 'nor written over');
+};
+
+subtest 'the store' => sub {
+    my $token = $as->says(token(), body => yes());
+    is($t->get('/', key => $token)->status, 200, 'a token passes');
+    my $asked = $as->asked;
+    $t->quit;
+    $t->start;
+    is($t->get('/', key => $token)->status, 200, 'after a restart it is known');
+    is($as->asked, $asked, 'without asking');
+    $t->reload;
+    is($t->get('/', key => $token)->status, 200, 'after a reload');
+    is($as->asked, $asked, 'too');
+
+    # a user who may only read
+    $redis->cmd(qw(ACL SETUSER reader on >), 'x') if 0;
+    $redis->cmd('CONFIG', 'SET', 'maxmemory', '1');
+    my $other = $as->says(token(), body => yes());
+    is($t->get('/', key => $other)->status, 503, 'a store that takes no writes: unavailable');
+    $redis->cmd('CONFIG', 'SET', 'maxmemory', '0');
+    is($t->get('/', key => $other)->status, 200, 'later it does');
+
+    $redis->cmd('SCRIPT', 'FLUSH');
+    is($t->get('/', key => $as->says(token(), body => yes()))->status, 200, 'a store that forgot the script');
+
+    my $short = $as->says(token(), body => yes());
+    is($t->get('/short', key => $short)->status, 200, 'one of short time');
+    my $expires = record($short)->{expires};
+    $redis->stop;
+    is($t->get('/', key => $token)->status, 200, 'Redis gone: who is known still passes');
+    is($t->get('/', key => token())->status, 503, 'a new one is not called unknown');
+    sleep 0.1 while time <= $expires;
+    $asked = $as->asked($short);
+    is($t->get('/short', key => $short)->status, 503, 'nor is one whose time is over');
+    is($as->asked($short), $asked, 'and nobody is asked');
+    $redis->start;
+    ok(OpsAuth::Process->poll(10, sub { $t->get('/', key => $as->says(token(), body => yes()))->status != 503 }), 'Redis is back');
+};
+
+subtest 'while nginx goes' => sub {
+    $store->marker;
+    $store->account('crm', roles => 'customer');
+    my $token = $as->says(token(), body => yes(), delay => 800);
+    my @c = map { $t->connect } 1 .. 6;
+    $_->write_request('GET', '/going', key => $token) for @c;
+    OpsAuth::Process->poll(5, sub { $as->asked($token) });
+    $t->reload;
+    is_deeply([map { $_->read_response->status } @c], [(200) x 6], 'a reload loses no request that waits');
+};
+
+$t->done;
