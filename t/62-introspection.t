@@ -45,20 +45,21 @@ my $http = <<'CONF';
         listen 127.0.0.1:%%PORT_8082%% http2;
         opsauth main;
         opsauth_introspection /_introspect;
-        set $leak "set for $request_method";
+        add_header X-Reason $opsauth_reason always;
+        add_header X-Cache $opsauth_cache always;
 
         location / { proxy_pass http://%%UPSTREAM%%; }
         location = /_introspect {
             internal;
             proxy_set_header Authorization "Basic Z3c6c2VjcmV0";
-            proxy_set_header X-Seen "$http_authorization|$http_cookie|$content_length|$host|$request_method|$args";
+            proxy_set_header X-Seen "$http_authorization|$http_cookie|$content_length|$host|$args";
             proxy_read_timeout 3s;
             proxy_pass http://%%AS%%/oauth/introspect;
         }
         location /read  { opsauth_require scope=read:a; proxy_pass http://%%UPSTREAM%%; }
         location /role  { opsauth_require role=customer; proxy_pass http://%%UPSTREAM%%; }
         location /off   { opsauth_introspection off; proxy_pass http://%%UPSTREAM%%; }
-        location /short { opsauth_introspection_valid 1s; proxy_pass http://%%UPSTREAM%%; }
+        location /short { opsauth_introspection_valid 2s; proxy_pass http://%%UPSTREAM%%; }
         location /test  { opsauth_environment test; proxy_pass http://%%UPSTREAM%%; }
         location /tested {
             opsauth_environment any;
@@ -123,20 +124,9 @@ my $opsauth = OpsAuth::Command->new($t, OPSAUTH_REDIS => $redis->url,
 sub token { return $store->token }
 sub reason {
     my ($r) = @_;
-    my $text = $r->status;
-    my $challenge = $r->header('WWW-Authenticate') // '';
-    $text .= " $1" if $challenge =~ /error="(\w+)"/;
-    return $text;
+    return $r->status . ' ' . ($r->header('X-Reason') // '');
 }
 sub record { return $store->read_credential($_[0]) }
-# what the log says of the last request to a place
-sub logged {
-    my ($place) = @_;
-    my $text = $t->wait_for_file('access.log', qr/^\Q$place\E /m);
-    my ($line) = reverse grep { /^\Q$place\E / } split /\n/, $text;
-    return (split / /, $line // '')[2] // '';
-}
-
 subtest 'configuration' => sub {
     my $head = 'opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; } server { listen 127.0.0.1:%%PORT_8080%%; opsauth main; ';
     my %errors = (
@@ -146,7 +136,7 @@ subtest 'configuration' => sub {
         'opsauth_introspection /a?b;' => qr/invalid value "\/a\?b"/,
         'opsauth_introspection /$uri;' => qr/invalid value "\/\$uri"/,
         'opsauth_introspection /a; opsauth_introspection /b;' => qr/"opsauth_introspection" directive is duplicate/,
-        'opsauth_introspection_valid 0;' => qr/invalid value "0" in "opsauth_introspection_valid"/,
+        'opsauth_introspection_valid 1s;' => qr/invalid value "1" in "opsauth_introspection_valid": it must be two seconds at least/,
         'opsauth_introspection_valid soon;' => qr/"opsauth_introspection_valid" directive invalid value/,
         'opsauth_introspection_claim tenant;' => qr/invalid parameter "tenant" in "opsauth_introspection_claim": it must be one of/,
         'opsauth_introspection_claim tenant=;' => qr/invalid parameter "tenant="/,
@@ -171,7 +161,7 @@ subtest 'asked once' => sub {
         [qw(org_crm aff_crm crm customer), 'read:a read:b'], 'as its account and its scopes say');
     ok(!$r->echoed('Authorization'), 'the backend does not see the token');
     is($t->get('/read/1', key => $token)->status, 200, 'and again') for 1 .. 5;
-    is(reason($t->get('/none', key => $token)), 200, 'elsewhere, too');
+    is(reason($t->get('/none', key => $token)), '200 ok', 'elsewhere, too');
     is($as->asked($token), 1, 'the server was asked once');
 
     my ($asked) = grep { $_->{body} =~ /^token=\Q$token\E/ } $as->requests;
@@ -209,7 +199,7 @@ subtest 'nothing of the client goes along' => sub {
     my @names = sort map { lc $_->[0] } @{$asked->{headers}};
     is_deeply(\@names, [sort qw(host connection content-length content-type accept authorization x-seen)], 'its own headers alone');
     my %headers = map { lc $_->[0] => $_->[1] } @{$asked->{headers}};
-    is($headers{'x-seen'}, '||' . length($asked->{body}) . '||POST|', 'also in variables');
+    is($headers{'x-seen'}, '||' . length($asked->{body}) . '||', 'also in variables');
     is(scalar(grep { /x{10}|session|10\.9\.9\.9/ } $asked->{body}), 0, 'and its own body');
 
     my $chunked = $as->active(token(), client_id => 'crm', scope => 'read:a');
@@ -221,7 +211,6 @@ subtest 'nothing of the client goes along' => sub {
     my $c = $t->connect;
     my @tokens = map { $as->active(token(), client_id => 'crm') } 1 .. 3;
     is_deeply([map { $_->status } $c->pipeline(map { ['GET', '/p', key => $_] } @tokens)], [200, 200, 200], 'pipelined requests');
-    is(logged('/p'), 'ok', 'in the log');
     my $text = $t->read_file('access.log');
     like($text, qr{^/read/x\?a=b 403 \S+ \S+ \S+ 100 }m, 'the log has the own length of the request');
 };
@@ -241,30 +230,28 @@ subtest 'not asked' => sub {
     my $mistyped = $store->key(undef, checksum => 'wrong');
     my $unchecked = $store->key('old_', checksum => 0);
     $as->reset;
-    is(reason($t->get('/', key => $key)), '401 invalid_token', 'an unknown key');
-    is(reason($t->get('/', key => $mistyped)), '401 invalid_token', 'a mistyped one');
-    is(reason($t->get('/', key => $unchecked)), '401 invalid_token', 'one without checksum');
-    is(reason($t->get('/', key => 'a"b')), '400 invalid_request', 'a malformed token');
-    is(reason($t->get('/', key => 'x' x 513)), '400 invalid_request', 'one that is too long');
+    is(reason($t->get('/', key => $key)), '401 unknown', 'an unknown key');
+    is(reason($t->get('/', key => $mistyped)), '401 checksum', 'a mistyped one');
+    is(reason($t->get('/', key => $unchecked)), '401 unknown', 'one without checksum');
+    is(reason($t->get('/', key => 'a"b')), '400 malformed', 'a malformed token');
+    is(reason($t->get('/', key => 'x' x 513)), '400 malformed', 'one that is too long');
     is($t->get('/')->status, 401, 'no token');
     my $token = token();
-    is(reason($t->get('/off', key => $token)), '401 invalid_token', 'where it is off');
+    is(reason($t->get('/off', key => $token)), '401 unknown', 'where it is off');
     my $own = $store->issue(kind => 'access_token', account => 'crm', scopes => 'read:a');
     is($t->get('/', key => $own)->status, 200, 'one of our own');
     my $expired = $store->issue(kind => 'access_token', account => 'crm', expires => time - 1 | 0);
     $as->active($expired, client_id => 'crm');
-    is(reason($t->get('/', key => $expired)), '401 invalid_token', 'one of our own that is expired');
-    is(logged('/'), 'expired', 'which is what the log says');
+    is(reason($t->get('/', key => $expired)), '401 expired', 'one of our own that is expired');
     my $revoked = $store->issue(kind => 'access_token', account => 'crm', state => 'revoked');
-    is(reason($t->get('/', key => $revoked)), '401 invalid_token', 'one that is revoked');
+    is(reason($t->get('/', key => $revoked)), '401 revoked', 'one that is revoked');
     is($as->asked, 0, 'nobody was asked');
 };
 
 subtest 'not active' => sub {
     my $token = $as->inactive(token());
     my @r = map { reason($t->get('/no', key => $token)) } 1 .. 10;
-    is_deeply(\@r, [('401 invalid_token') x 10], 'is unknown');
-    is(logged('/no'), 'unknown', 'also in the log');
+    is_deeply(\@r, [('401 unknown') x 10], 'is unknown');
     is($as->asked($token), 1, 'asked once in cache_negative, on all workers');
     is_deeply(record($token), {}, 'and leaves no record');
 
@@ -282,7 +269,7 @@ sub yes { return { active => JSON::PP::true, %claims, @_ } }
 subtest 'no answer' => sub {
     my $json = JSON::PP->new->canonical;
     my $yes = $json->encode(yes());
-    my $padding = 'x' x 5000;
+    my $padding = 'x' x 20_000;
     my %bad = (
         'status 500'            => { status => 500, body => yes() },
         'status 401'            => { status => 401, body => yes() },
@@ -310,8 +297,8 @@ subtest 'no answer' => sub {
         'deep and whole'        => { body => '{"active":true,"client_id":"crm","x":' . '[' x 2050 . ']' x 2050 . '}' },
         'large'                 => { body => yes(x => $padding) },
         'large, chunked'        => { body => yes(x => $padding), chunked => 100 },
-        'huge'                  => { body => yes(x => 'x' x 300_000) },
-        'huge, chunked'         => { body => yes(x => 'x' x 300_000), chunked => 4000 },
+        'huge'                  => { body => yes(x => 'x' x 3_000_000) },
+        'huge, chunked'         => { body => yes(x => 'x' x 3_000_000), chunked => 4000 },
         'a header too large'    => { body => yes(), head => ['X-Large: ' . 'x' x 9000] },
         'cut in its head'       => { body => yes(), cut => 20 },
         'cut in its body'       => { body => yes(), cut => 120 },
@@ -334,7 +321,9 @@ subtest 'no answer' => sub {
     }
     is($t->get('/nowhere', key => token())->status, 503, 'a location that is not there');
     is($t->get('/refused', key => token())->status, 503, 'nobody there');
-    is($t->get('/itself', key => token())->status, 503, 'a location that asks itself') for 1 .. 2;
+    is($t->get('/itself', key => $as->says(token(), body => yes()))->status, 503, 'a location that is not internal');
+    like($t->log, qr/introspection "\/itself" leads to location "\/itself", which is not internal/, 'as the log says');
+    like($t->log, qr/introspection "\/_nowhere" leads to location "\/", which is not internal: write "location = \/_nowhere \{ internal; ... \}"/, 'also where a name is mistyped');
 
     $t->upstream(name => 'UNUSED');
     my $token = $as->says(token(), status => 500);
@@ -352,7 +341,7 @@ subtest 'any way of sending it' => sub {
         'slow'          => { body => yes(), delay => 700 },
         'to the end'    => { bytes => "HTTP/1.0 200 OK\r\n\r\n" . JSON::PP->new->encode(yes()) },
         'more claims'   => { body => yes(x => { y => [1, { z => undef }] }, iat => $now, jti => 'j', username => "\x{e9}") },
-        'just 4 KB'     => { body => yes(x => 'x' x 3900) },
+        'just 16 KB'    => { body => yes(x => 'x' x 16_300) },
         'nested deep'   => { body => '{"active":true,"client_id":"crm","x":' . '[' x 1900 . ']' x 1900 . '}' },
     );
     for my $name (sort keys %good) {
@@ -372,29 +361,27 @@ subtest 'times' => sub {
         [60,   'exp in another millennium', exp => 1e15],
         [60,   'exp a fraction', exp => $now + 1000.5],
         [60,   'exp null', exp => undef],
-        [20,   'exp soon', exp => $now + 20],
+        [20,   'exp soon', exp => (my $soon = 20 + int time)],
     );
     for my $case (@cases) {
         my ($valid, $name, @exp) = @$case;
         my $token = $as->says(token(), body => yes(@exp));
         is($t->get('/', key => $token)->status, 200, $name);
         my $record = record($token);
-        my $end = $valid == 20 ? $now + 20 : $record->{introspected} + $valid;
+        my $end = $valid == 20 ? $soon : $record->{introspected} + $valid;
         is($record->{expires}, $end, 'expires by the earlier of the two');
     }
     for my $case (['in the past', $now - 1], ['zero', 0], ['negative', -5], ['very negative', -1e300]) {
         my ($name, $exp) = @$case;
         my $token = $as->says(token(), body => yes(exp => $exp));
-        is(reason($t->get('/past', key => $token)), '401 invalid_token', "exp $name") for 1 .. 2;
-        is(logged('/past'), 'unknown', 'is not active');
+        is(reason($t->get('/past', key => $token)), '401 unknown', "exp $name") for 1 .. 2;
         is($as->asked($token), 1, 'asked once');
     }
     for my $case (['a string', "$now"], ['an object', {}], ['a boolean', JSON::PP::true], ['an array', [$now + 9]]) {
         my ($name, $exp) = @$case;
         my $token = $as->says(token(), body => yes(exp => $exp));
         my $mark = $t->mark;
-        is(reason($t->get('/noexp', key => $token)), '503', "exp $name") for 1 .. 2;
-        is(logged('/noexp'), 'record_invalid', 'can\'t be kept to');
+        is(reason($t->get('/noexp', key => $token)), '503 record_invalid', "exp $name") for 1 .. 2;
         my @lines = $t->log_since($mark) =~ /what is to be its "exp" is missing or malformed/g;
         ok(@lines >= 1 && @lines <= $WORKERS, 'logged once');
     }
@@ -405,7 +392,7 @@ subtest 'claims' => sub {
         my (%o) = @_;
         my $token = $as->says(token(), body => { active => JSON::PP::true, azp => 'crm', %o });
         my $r = $t->get('/claims', key => $token);
-        return $r->status if $r->status != 200;
+        return reason($r) if $r->status != 200;
         return join '|', map { join ',', $r->echoed($_) } qw(X-Tenant-Id X-Account-Id X-Affiliate-Id X-Roles X-Scopes);
     };
     is($set->(org => { id => 'org_9' }, affiliate => 'aff_9', realm_access => { roles => ['a', 'b'] }, scp => ['read:a', 'write:a']),
@@ -416,7 +403,7 @@ subtest 'claims' => sub {
     is($set->('org.id' => 'flat', org => { id => 'deep' }), 'flat|crm|||', 'a name with dots goes first');
     is($set->(realm_access => { roles => 'a b' }, scp => 'x y'), '|crm||a b|x y', 'words in a string');
     is($set->(realm_access => { roles => [] }), '|crm|||', 'an empty array');
-    is($set->(org => { id => "caf\x{c3}\x{a9}" }), "caf\x{c3}\x{a9}|crm|||", 'UTF-8');
+    is($set->(org => { id => "caf\x{e9}" }), "caf\x{c3}\x{a9}|crm|||", 'UTF-8');
 
     my %bad = (
         'roles: a blank'           => { realm_access => { roles => ['no administrator'] } },
@@ -447,8 +434,7 @@ subtest 'claims' => sub {
         my ($field) = $name =~ /^(\w+)/;
         $field = { sub => 'subject', client_id => 'client' }->{$field} // $field;
         my $mark = $t->mark;
-        is($set->(%{$bad{$name}}), 503, $name);
-        is(logged('/claims'), 'record_invalid', 'makes no record');
+        is($set->(%{$bad{$name}}), '503 record_invalid', $name);
         like($t->log_since($mark), qr/what is to be its "$field" is missing or malformed/, 'as the log says');
     }
 
@@ -479,9 +465,8 @@ subtest 'claims' => sub {
 
 subtest 'its account' => sub {
     my $token = $as->says(token(), body => yes(client_id => 'newcomer'));
-    is(reason($t->get('/acc', key => $token)), '401 invalid_token', 'of an account that is not ours');
-    is(logged('/acc'), 'unknown', 'is unknown');
-    is(reason($t->get('/acc', key => $token)), '401 invalid_token', 'again');
+    is(reason($t->get('/acc', key => $token)), '401 unknown', 'of an account that is not ours');
+    is(reason($t->get('/acc', key => $token)), '401 unknown', 'again');
     is($as->asked($token), 1, 'asked once');
     $store->account('newcomer', ips => '127.0.0.1');
     ok(OpsAuth::Process->poll(5, sub { $t->get('/acc', key => $token)->status == 200 }), 'as soon as there is one, it passes');
@@ -489,21 +474,19 @@ subtest 'its account' => sub {
     $store->update_account('newcomer', ips => '192.0.2.1');
     ok(OpsAuth::Process->poll(5, sub { $t->get('/acc', key => $token)->status == 403 }), 'its addresses count');
     $store->update_account('newcomer', enabled => 0, ips => '');
-    ok(OpsAuth::Process->poll(5, sub { reason($t->get('/acc', key => $token)) eq '401 invalid_token' }), 'its switch counts');
-    is(logged('/acc'), 'disabled', 'as the log says');
+    ok(OpsAuth::Process->poll(5, sub { reason($t->get('/acc', key => $token)) eq '401 disabled' }), 'its switch counts');
     is($t->get('/role', key => $as->says(token(), body => yes()))->status, 200, 'its roles count');
 };
 
 subtest 'rules, environments, redirects, shadow, stores' => sub {
     my $token = $as->says(token(), body => yes(scope => 'read:b'));
     my $r = $t->get('/read', key => $token);
-    is(reason($r), '403 insufficient_scope', 'rules hold');
-    is(reason($t->get('/test', key => $as->says(token(), body => yes()))), '401 invalid_token', 'a live token at a place for test');
-    is(logged('/test'), 'environment', 'says why');
+    is(reason($r), '403 scope', 'rules hold');
+    is(reason($t->get('/test', key => $as->says(token(), body => yes()))), '401 environment', 'a live token at a place for test');
     my $test = $as->says(token(), body => yes());
     is($t->get('/tested', key => $test)->status, 200, 'a server of test tokens');
     is(record($test)->{environment}, 'test', 'whose records say so');
-    is(reason($t->get('/', key => $test)), '401 invalid_token', 'elsewhere it is refused');
+    is(reason($t->get('/', key => $test)), '401 environment', 'elsewhere it is refused');
     is($t->get('/try', key => $as->says(token(), body => yes()))->status, 200, 'try_files');
 
     my $shadow = $as->says(token(), body => yes());
@@ -511,7 +494,7 @@ subtest 'rules, environments, redirects, shadow, stores' => sub {
     is_deeply([$r->status, $r->echoed('X-Account-Id')], [200, 'crm'], 'in shadow, too');
     $r = $t->get('/shadow/no', key => $as->inactive(token()));
     is_deeply([$r->status, $r->echoed('X-Account-Id')], [200], 'which blocks nothing');
-    is(logged('/shadow/no'), 'unknown', 'and says why it would');
+    is($r->header('X-Reason'), 'unknown', 'and says why it would');
 
     my $second = $as->says(token(), body => yes());
     is($t->get('/', key => $second)->status, 200, 'one store');
@@ -529,9 +512,9 @@ subtest 'HTTP/2' => sub {
     my @tokens = map { $as->says(token(), body => yes(), delay => 50) } 1 .. 5;
     my $port = $t->port(8082);
     $t->write_file('curl.conf', join "\nnext\n", map {
-        "http2-prior-knowledge\nsilent\noutput = /dev/null\nwrite-out = \"%{http_version} %{http_code}\\n\"\n"
+        "http2-prior-knowledge\nno-progress-meter\nsilent\noutput = /dev/null\nwrite-out = \"%{http_version} %{http_code}\\n\"\n"
         . "url = http://127.0.0.1:$port/h2\nheader = \"Authorization: Bearer $_\"" } @tokens, $as->inactive(token()));
-    my $out = `curl --parallel --parallel-immediate -K @{[$t->dir]}/curl.conf`;
+    my $out = `curl -sS --no-progress-meter --parallel --parallel-immediate -K @{[$t->dir]}/curl.conf`;
     is_deeply([sort split /\n/, $out], [('2 200') x 5, '2 401'], 'streams of one connection');
     $t->write_file('curl.conf', '');
 };
@@ -603,15 +586,13 @@ subtest 'asked again when its time is over' => sub {
         cmp_ok($as->asked($token), '>', $asked, 'anew');
         is(record($token)->{id}, $id, 'its id is the same');
     }
-    is(reason($t->get('/off', key => $token)), '200', 'where nobody is asked, the record counts');
+    is(reason($t->get('/off', key => $token)), '200 ok', 'where nobody is asked, the record counts');
     $as->inactive($token);
     sleep 0.1 while time <= record($token)->{expires};
-    is(reason($t->get('/off', key => $token)), '401 invalid_token', 'until it expires');
-    is(logged('/off'), 'expired', 'says the log');
-    is(reason($t->get('/short', key => $token)), '401 invalid_token', 'not active any more: refused');
-    is(logged('/short'), 'unknown', 'as unknown');
+    is(reason($t->get('/off', key => $token)), '401 expired', 'until it expires');
+    is(reason($t->get('/short', key => $token)), '401 unknown', 'not active any more: refused');
     my $asked = $as->asked($token);
-    is(reason($t->get('/short', key => $token)), '401 invalid_token', 'again');
+    is(reason($t->get('/short', key => $token)), '401 unknown', 'again');
     is($as->asked($token), $asked, 'which is remembered');
 
     $token = $as->says(token(), body => yes());
@@ -629,11 +610,10 @@ subtest 'revoked here' => sub {
     my $id = record($token)->{id};
     my ($exit, $out, $err) = $opsauth->run(qw(token revoke), $id);
     is($exit, 0, 'opsauth token revoke') or diag $err;
-    ok(OpsAuth::Process->poll(5, sub { reason($t->get('/short', key => $token)) eq '401 invalid_token' }), 'is in force');
-    is(logged('/short'), 'revoked', 'says the log');
+    ok(OpsAuth::Process->poll(5, sub { reason($t->get('/short', key => $token)) eq '401 revoked' }), 'is in force');
     my $asked = $as->asked($token);
     sleep 0.1 while time <= record($token)->{expires} + 1;
-    is(reason($t->get('/short', key => $token)), '401 invalid_token', 'also when its time is over');
+    is(reason($t->get('/short', key => $token)), '401 revoked', 'also when its time is over');
     is($as->asked($token), $asked, 'the other server has no say any more');
     cmp_ok($redis->cmd('TTL', $store->name('credential', $store->digest($token))), '>', 86400, 'for as long as it may live');
 
@@ -647,7 +627,7 @@ subtest 'revoked here' => sub {
     $c->write_request('GET', '/short', key => $token);
     OpsAuth::Process->poll(5, sub { $as->asked($token) > $before });
     $store->revoke($token);
-    is(reason($c->read_response), '401 invalid_token', 'revoked while it was asked of: stays so');
+    is(reason($c->read_response), '401 revoked', 'revoked while it was asked of: stays so');
     is(record($token)->{state}, 'revoked', 'in the store');
 
     # one of our own appears meanwhile
@@ -672,8 +652,6 @@ subtest 'the store' => sub {
     is($t->get('/', key => $token)->status, 200, 'after a reload');
     is($as->asked, $asked, 'too');
 
-    # a user who may only read
-    $redis->cmd(qw(ACL SETUSER reader on >), 'x') if 0;
     $redis->cmd('CONFIG', 'SET', 'maxmemory', '1');
     my $other = $as->says(token(), body => yes());
     is($t->get('/', key => $other)->status, 503, 'a store that takes no writes: unavailable');
@@ -690,16 +668,18 @@ subtest 'the store' => sub {
     is($t->get('/', key => $token)->status, 200, 'Redis gone: who is known still passes');
     is($t->get('/', key => token())->status, 503, 'a new one is not called unknown');
     sleep 0.1 while time <= $expires;
+    ok(OpsAuth::Process->poll(10, sub { ($t->get('/', key => $token)->header('X-Cache') // '') eq 'stale' }), 'on its stale record');
     $asked = $as->asked($short);
     is($t->get('/short', key => $short)->status, 503, 'nor is one whose time is over');
     is($as->asked($short), $asked, 'and nobody is asked');
     $redis->start;
+    # it came up empty
+    $store->marker;
+    $store->account('crm', roles => 'customer');
     ok(OpsAuth::Process->poll(10, sub { $t->get('/', key => $as->says(token(), body => yes()))->status != 503 }), 'Redis is back');
 };
 
 subtest 'while nginx goes' => sub {
-    $store->marker;
-    $store->account('crm', roles => 'customer');
     my $token = $as->says(token(), body => yes(), delay => 800);
     my @c = map { $t->connect } 1 .. 6;
     $_->write_request('GET', '/going', key => $token) for @c;

@@ -271,10 +271,6 @@ ngx_http_opsauth_introspection_start(ngx_http_request_t *r,
                                   NGX_HTTP_OPSAUTH_INTROSPECTION_UNAVAILABLE);
     }
 
-    /* before it is asked: its word holds from now, at the longest */
-
-    in->asked = ngx_time();
-
     if (ngx_http_opsauth_introspection_ask(r, in) != NGX_OK) {
         return NGX_ERROR;
     }

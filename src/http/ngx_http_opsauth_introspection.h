@@ -84,13 +84,13 @@ struct ngx_http_opsauth_introspection_s {
     u_char                         key[OA_DIGEST_LEN];      /* of the ask */
     u_char                         digest[OA_DIGEST_LEN];   /* the token's */
     ngx_uint_t                     pepper;                  /* of its digest */
-    time_t                         asked;
 
     ngx_queue_t                    queue;       /* who asks: the worker's;
                                                    who joined: of that one */
     ngx_queue_t                    waiters;
     unsigned                       queued:1;
     unsigned                       prepared:1;
+    unsigned                       too_large:1; /* the answer */
 
     /* the subrequest's; its answer stands in the request's pool */
     ngx_buf_t                     *body;        /* wiped when it was sent */
@@ -123,6 +123,17 @@ ngx_int_t ngx_http_opsauth_introspect(ngx_http_request_t *r,
    ctx->answered. NGX_ERROR: no memory, or too many subrequests */
 ngx_int_t ngx_http_opsauth_introspection_ask(ngx_http_request_t *r,
     ngx_http_opsauth_introspection_t *in);
+
+/* whose subrequest it is; NULL: it is not one of these */
+ngx_http_opsauth_introspection_t *ngx_http_opsauth_introspection_of(
+    ngx_http_request_t *sr);
+
+/* of subrequests: NGX_DECLINED, or a status if the location is none to ask */
+ngx_int_t ngx_http_opsauth_introspection_preaccess(ngx_http_request_t *sr);
+
+/* the answer's body goes no further; NGX_ERROR: too large, or no memory */
+ngx_int_t ngx_http_opsauth_introspection_filter(ngx_http_request_t *sr,
+    ngx_http_opsauth_introspection_t *in, ngx_chain_t *chain);
 
 
 /* introspection_claims.c */

@@ -5,15 +5,22 @@
  * authorization server would act upon, nor values of variables that were
  * evaluated for it; nor do such that are evaluated here get into its logs.
  *
- * The answer is kept in memory, up to subrequest_output_buffer_size. Whatever
- * goes wrong, the client's request goes on to its own answer: error pages of
- * the location are not looked for, since one that is inherited might take the
- * token to another place.
+ * The location must be internal: a name that is mistyped would find another
+ * one, and take the token to a backend.
+ *
+ * The answer is kept in memory, up to a bound. nginx's own way to do that
+ * (NGX_HTTP_SUBREQUEST_IN_MEMORY) ends the client's connection when an answer
+ * is too large; here whatever goes wrong leaves the client's request to its own
+ * answer. Error pages of the location are not looked for, since one that is
+ * inherited might take the token elsewhere, too.
  */
 
 #include "ngx_http_opsauth_introspection.h"
 #include "ngx_http_opsauth_compat.h"
 
+
+/* bytes of an answer */
+#define NGX_HTTP_OPSAUTH_ANSWER_MAX  16384
 
 /* all that a token may be of: letters, digits, - . _ ~ + / = */
 #define ngx_http_opsauth_is_escaped(c)  ((c) == '+' || (c) == '/' || (c) == '=')
@@ -26,6 +33,9 @@ static ngx_int_t ngx_http_opsauth_introspection_headers(ngx_http_request_t *r,
 static ngx_table_elt_t *ngx_http_opsauth_introspection_header(
     ngx_http_headers_in_t *headers, const char *name, const char *lowcase,
     ngx_str_t value);
+static ngx_int_t ngx_http_opsauth_introspection_take(
+    ngx_http_request_t *sr, ngx_http_opsauth_introspection_t *in,
+    ngx_buf_t *b);
 static ngx_int_t ngx_http_opsauth_introspection_done(ngx_http_request_t *sr,
     void *data, ngx_int_t rc);
 
@@ -66,8 +76,7 @@ ngx_http_opsauth_introspection_ask(ngx_http_request_t *r,
     uri = in->conf->uri;
 
     if (ngx_http_subrequest(r, &uri, NULL, &sr, ps,
-                            NGX_HTTP_SUBREQUEST_IN_MEMORY
-                            |NGX_HTTP_SUBREQUEST_WAITED)
+                            NGX_HTTP_SUBREQUEST_WAITED)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -79,10 +88,13 @@ ngx_http_opsauth_introspection_ask(ngx_http_request_t *r,
     sr->headers_in.headers.last = &sr->headers_in.headers.part;
     sr->request_body = body;
     sr->variables = variables;
+    sr->filter_need_in_memory = 1;
 
     in->body = body->buf;
     in->status = 0;
     in->answer.len = 0;
+    in->answer.data = NULL;
+    in->too_large = 0;
 
     return NGX_OK;
 }
@@ -206,6 +218,109 @@ ngx_http_opsauth_introspection_header(ngx_http_headers_in_t *headers,
 }
 
 
+ngx_http_opsauth_introspection_t *
+ngx_http_opsauth_introspection_of(ngx_http_request_t *sr)
+{
+    if (sr == sr->main || sr->post_subrequest == NULL
+        || sr->post_subrequest->handler
+           != ngx_http_opsauth_introspection_done)
+    {
+        return NULL;
+    }
+
+    return sr->post_subrequest->data;
+}
+
+
+ngx_int_t
+ngx_http_opsauth_introspection_preaccess(ngx_http_request_t *sr)
+{
+    ngx_http_core_loc_conf_t          *clcf;
+    ngx_http_opsauth_introspection_t  *in;
+
+    in = ngx_http_opsauth_introspection_of(sr);
+
+    if (in == NULL) {
+        return NGX_DECLINED;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(sr, ngx_http_core_module);
+
+    if (clcf->internal) {
+        return NGX_DECLINED;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, sr->connection->log, 0,
+                  "opsauth: introspection \"%V\" leads to location \"%V\", "
+                  "which is not internal: write \"location = %V { internal; "
+                  "... }\"", &in->conf->uri, &clcf->name, &in->conf->uri);
+
+    return NGX_HTTP_FORBIDDEN;
+}
+
+
+ngx_int_t
+ngx_http_opsauth_introspection_filter(ngx_http_request_t *sr,
+    ngx_http_opsauth_introspection_t *in, ngx_chain_t *chain)
+{
+    for ( /* void */ ; chain; chain = chain->next) {
+
+        if (!ngx_buf_special(chain->buf)
+            && ngx_http_opsauth_introspection_take(sr, in, chain->buf)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_introspection_take(ngx_http_request_t *sr,
+    ngx_http_opsauth_introspection_t *in, ngx_buf_t *b)
+{
+    size_t  len;
+
+    if (!ngx_buf_in_memory(b)) {
+        return NGX_ERROR;
+    }
+
+    len = b->last - b->pos;
+
+    if (len > NGX_HTTP_OPSAUTH_ANSWER_MAX - in->answer.len) {
+
+        if (!in->too_large) {
+            ngx_log_error(NGX_LOG_ERR, sr->connection->log, 0,
+                          "opsauth: introspection \"%V\" failed: the answer "
+                          "is larger than %d bytes", &in->conf->uri,
+                          NGX_HTTP_OPSAUTH_ANSWER_MAX);
+        }
+
+        /* nginx takes what a filter refuses for the client's end */
+
+        in->too_large = !sr->connection->error;
+
+        return NGX_ERROR;
+    }
+
+    if (in->answer.data == NULL) {
+        in->answer.data = ngx_palloc(sr->pool, NGX_HTTP_OPSAUTH_ANSWER_MAX);
+        if (in->answer.data == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_memcpy(in->answer.data + in->answer.len, b->pos, len);
+
+    in->answer.len += len;
+    b->pos = b->last;
+
+    return NGX_OK;
+}
+
+
 /*
  * Also called for a subrequest that ends with the client's request: then
  * nothing may run any more, and who waits is told by a cleanup of that one.
@@ -215,8 +330,12 @@ static ngx_int_t
 ngx_http_opsauth_introspection_done(ngx_http_request_t *sr, void *data,
     ngx_int_t rc)
 {
-    ngx_buf_t                         *b;
     ngx_http_opsauth_introspection_t  *in = data;
+
+    if (in->too_large) {
+        sr->connection->error = 0;
+        rc = NGX_ERROR;
+    }
 
     if (sr->connection->error || rc == NGX_HTTP_CLIENT_CLOSED_REQUEST) {
         return rc;
@@ -227,15 +346,9 @@ ngx_http_opsauth_introspection_done(ngx_http_request_t *sr, void *data,
     in->status = (rc == NGX_OK) ? sr->headers_out.status
                  : (rc > NGX_OK) ? (ngx_uint_t) rc : 0;
 
-    if (rc == NGX_OK && sr->out) {
-        b = sr->out->buf;
-        in->answer.data = b->pos;
-        in->answer.len = b->last - b->pos;
-    }
-
     in->ctx->answered = 1;
 
-    /* what could not be taken in, too large an answer say, is let go */
+    /* what a filter refused is not held back for it */
 
     sr->buffered = 0;
 

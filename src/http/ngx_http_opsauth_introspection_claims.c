@@ -247,11 +247,13 @@ ngx_http_opsauth_introspection_times(ngx_http_request_t *r,
 {
     double    real;
     json_t   *exp;
+    time_t    now;
     int64_t   end, expires;
 
+    now = ngx_time();
     exp = json_object_get(claims, "exp");
-    expires = (int64_t) in->asked + in->conf->valid;
-    in->record.kept = ngx_time() + NGX_HTTP_OPSAUTH_KEPT_UNTOLD;
+    expires = (int64_t) now + in->conf->valid;
+    in->record.kept = now + NGX_HTTP_OPSAUTH_KEPT_UNTOLD;
 
     if (exp && !json_is_null(exp)) {
 
@@ -264,14 +266,14 @@ ngx_http_opsauth_introspection_times(ngx_http_request_t *r,
         if (real >= (double) NGX_HTTP_OPSAUTH_EXP_MAX) {
             end = NGX_HTTP_OPSAUTH_EXP_MAX;
 
-        } else if (real <= (double) ngx_time()) {
+        } else if (real <= (double) now) {
             return NGX_DONE;
 
         } else {
             end = (int64_t) real;
         }
 
-        if (end <= (int64_t) ngx_time()) {
+        if (end <= (int64_t) now) {
             return NGX_DONE;
         }
 
@@ -282,7 +284,7 @@ ngx_http_opsauth_introspection_times(ngx_http_request_t *r,
     if (ngx_http_opsauth_introspection_number(r, in, "expires", expires)
         != NGX_OK
         || ngx_http_opsauth_introspection_number(r, in, "introspected",
-                                                 in->asked)
+                                                 now)
            != NGX_OK)
     {
         return NGX_ERROR;

@@ -7,7 +7,8 @@
 #include "ngx_http_opsauth_introspection.h"
 
 
-#define NGX_HTTP_OPSAUTH_INTROSPECTION_VALID  60
+#define NGX_HTTP_OPSAUTH_INTROSPECTION_VALID      60
+#define NGX_HTTP_OPSAUTH_INTROSPECTION_VALID_MIN  2
 
 
 static char *ngx_http_opsauth_check_valid(ngx_conf_t *cf, void *post,
@@ -89,11 +90,12 @@ ngx_http_opsauth_check_valid(ngx_conf_t *cf, void *post, void *data)
 {
     time_t  *valid = data;
 
-    if (*valid == 0) {
+    if (*valid < NGX_HTTP_OPSAUTH_INTROSPECTION_VALID_MIN) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid value \"0\" in "
-                           "\"opsauth_introspection_valid\": an answer must be "
-                           "good for one second at least, like \"60s\"");
+                           "invalid value \"%T\" in "
+                           "\"opsauth_introspection_valid\": it must be two "
+                           "seconds at least, like \"60s\"; records count in "
+                           "whole ones", *valid);
         return NGX_CONF_ERROR;
     }
 
