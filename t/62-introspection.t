@@ -315,6 +315,7 @@ subtest 'no answer' => sub {
         is($r->status, 503, $name) or diag $r->error;
         ok($r->header('Retry-After') && !$r->header('WWW-Authenticate'), 'is unavailable');
         is_deeply(record($token), {}, 'and leaves no record');
+        is($t->get('/unbuffered', key => $token)->status, 503, 'unbuffered as well');
         # it is not remembered
         $as->active($token, %claims);
         is($t->get('/bad', key => $token)->status, 200, 'an answer later is taken');
@@ -677,6 +678,25 @@ subtest 'the store' => sub {
     $store->marker;
     $store->account('crm', roles => 'customer');
     ok(OpsAuth::Process->poll(10, sub { $t->get('/', key => $as->says(token(), body => yes()))->status != 503 }), 'Redis is back');
+};
+
+subtest 'rights' => sub {
+    my @read = qw(resetkeys %R~opsauth:credential:* %R~opsauth:account:* %R~opsauth:meta resetchannels
+        &__redis__:invalidate &opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking);
+    my @write = qw(~opsauth:credential:* ~opsauth:id:* +set +hset +exists +del +pexpireat +eval +evalsha);
+    $t->write_file('password', 'pass', 0600);
+    $redis->cmd(qw(ACL SETUSER gateway on >pass), @read);
+    my $limited = $http;
+    $limited =~ s/(opsauth_store main \{)/$1 redis_user gateway; redis_password_file %%TESTDIR%%\/password;/;
+    $t->config_http($limited);
+    $t->reload;
+    my $token = $as->says(token(), body => yes());
+    is(reason($t->get('/', key => $token)), '503 unavailable', 'a Redis user who may only read');
+    like($t->log, qr/the record of an introspected token could not be written: may the gateway's Redis user write\?/, 'as the log says');
+    $redis->cmd(qw(ACL SETUSER gateway), @write);
+    is(reason($t->get('/', key => $token)), '200 ok', 'one with the rights of the documentation');
+    $t->config_http($http);
+    $t->reload;
 };
 
 subtest 'while nginx goes' => sub {

@@ -90,7 +90,7 @@ struct ngx_http_opsauth_introspection_s {
     ngx_queue_t                    waiters;
     unsigned                       queued:1;
     unsigned                       prepared:1;
-    unsigned                       too_large:1; /* the answer */
+    unsigned                       refused:1;   /* the answer: too large */
 
     /* the subrequest's; its answer stands in the request's pool */
     ngx_buf_t                     *body;        /* wiped when it was sent */

@@ -94,7 +94,7 @@ ngx_http_opsauth_introspection_ask(ngx_http_request_t *r,
     in->status = 0;
     in->answer.len = 0;
     in->answer.data = NULL;
-    in->too_large = 0;
+    in->refused = 0;
 
     return NGX_OK;
 }
@@ -283,32 +283,25 @@ ngx_http_opsauth_introspection_take(ngx_http_request_t *sr,
 {
     size_t  len;
 
-    if (!ngx_buf_in_memory(b)) {
-        return NGX_ERROR;
-    }
-
     len = b->last - b->pos;
 
-    if (len > NGX_HTTP_OPSAUTH_ANSWER_MAX - in->answer.len) {
-
-        if (!in->too_large) {
+    if (!ngx_buf_in_memory(b)
+        || len > NGX_HTTP_OPSAUTH_ANSWER_MAX - in->answer.len)
+    {
+        if (!in->refused) {
             ngx_log_error(NGX_LOG_ERR, sr->connection->log, 0,
                           "opsauth: introspection \"%V\" failed: the answer "
                           "is larger than %d bytes", &in->conf->uri,
                           NGX_HTTP_OPSAUTH_ANSWER_MAX);
         }
 
-        /* nginx takes what a filter refuses for the client's end */
-
-        in->too_large = !sr->connection->error;
-
-        return NGX_ERROR;
+        goto refused;
     }
 
     if (in->answer.data == NULL) {
         in->answer.data = ngx_palloc(sr->pool, NGX_HTTP_OPSAUTH_ANSWER_MAX);
         if (in->answer.data == NULL) {
-            return NGX_ERROR;
+            goto refused;
         }
     }
 
@@ -318,6 +311,14 @@ ngx_http_opsauth_introspection_take(ngx_http_request_t *sr,
     b->pos = b->last;
 
     return NGX_OK;
+
+refused:
+
+    /* nginx takes that for the client's end, if it has not come before */
+
+    in->refused = in->refused || !sr->connection->error;
+
+    return NGX_ERROR;
 }
 
 
@@ -332,7 +333,7 @@ ngx_http_opsauth_introspection_done(ngx_http_request_t *sr, void *data,
 {
     ngx_http_opsauth_introspection_t  *in = data;
 
-    if (in->too_large) {
+    if (in->refused) {
         sr->connection->error = 0;
         rc = NGX_ERROR;
     }
