@@ -22,6 +22,8 @@ my $store = $t->store;
 $t->upstream;
 my $as = $t->auth_server;
 my $other_as = $t->auth_server(name => 'AS2');
+my @peppers = map { join '', map { sprintf '%02x', rand 256 } 1 .. 32 } 1 .. 2;
+my $rotated = $t->store(name => 'ROTATED', redis => $redis, prefix => 'rotated:', pepper => [@peppers]);
 
 my $http = <<'CONF';
     log_format seen '$request_uri $status $opsauth_reason $opsauth_cache $opsauth_credential_id $content_length $request_time';
@@ -39,6 +41,11 @@ my $http = <<'CONF';
         redis %%REDIS%%;
         pepper_file %%PEPPER%%;
         prefix second:;
+    }
+    opsauth_store rotated {
+        redis %%REDIS%%;
+        pepper_file %%ROTATED%%;
+        prefix rotated:;
     }
     server {
         listen 127.0.0.1:%%PORT_8080%% reuseport;
@@ -67,6 +74,7 @@ my $http = <<'CONF';
             proxy_pass http://%%UPSTREAM%%;
         }
         location /shadow { opsauth main shadow; proxy_pass http://%%UPSTREAM%%; }
+        location /rotated { opsauth rotated; proxy_pass http://%%UPSTREAM%%; }
         location /second { opsauth second; proxy_pass http://%%UPSTREAM%%; }
         location /claims {
             opsauth_introspection_claim tenant=org.id account=azp affiliate=affiliate
@@ -80,6 +88,11 @@ my $http = <<'CONF';
         }
         location /other {
             opsauth_introspection /_other;
+            proxy_pass http://%%UPSTREAM%%;
+        }
+        location /partner {
+            opsauth_require role=partner;
+            opsauth_introspection_claim roles=groups;
             proxy_pass http://%%UPSTREAM%%;
         }
         location = /_other { internal; proxy_pass http://%%AS2%%/introspect; }
@@ -371,6 +384,8 @@ subtest 'times' => sub {
         my $record = record($token);
         my $end = $valid == 20 ? $soon : $record->{introspected} + $valid;
         is($record->{expires}, $end, 'expires by the earlier of the two');
+        my $ttl = $redis->cmd('TTL', $store->name('credential', $store->digest($token)));
+        cmp_ok($ttl, '>', 29 * 86400, 'kept for long: nobody knows its end') if $name =~ /no exp|null/;
     }
     for my $case (['in the past', $now - 1], ['zero', 0], ['negative', -5], ['very negative', -1e300]) {
         my ($name, $exp) = @$case;
@@ -462,6 +477,38 @@ subtest 'claims' => sub {
     is($type->(token_type => 7), 401, 'token_type 7');
     is($type->(cnf => { jkt => 'x' }), 401, 'bound to a key');
     is($type->(cnf => undef), 200, 'bound to none');
+};
+
+subtest 'roles of a token' => sub {
+    my $conf = $t->nginx->{conf};
+    my $explain = OpsAuth::Command->new($t, OPSAUTH_CONFIG => $conf);
+    for my $case ([['partner'], '200 ok'], [['customer'], '403 role'], [undef, '403 role'], [['administrator'], '200 ok']) {
+        my ($groups, $expected) = @$case;
+        my $token = $as->says(token(), body => yes(groups => $groups));
+        is(reason($t->get('/partner', key => $token)), $expected, 'rules see the roles of the token: ' . join ',', @{$groups // ['none']});
+        my ($exit, $out) = $explain->run('--store', 'main', 'explain', record($token)->{id}, 'GET', '/partner', '--from', '127.0.0.1', '--listen', $t->port(8080), '--json');
+        is(eval { JSON::PP->new->utf8->decode($out)->{reason} }, $expected =~ s/.* //r, 'and so does opsauth explain') or diag $out;
+    }
+};
+
+subtest 'peppers' => sub {
+    my $token = token();
+    $t->secret($_) for map { substr $rotated->digest($token, $_), 0, 9 } 0, 1;
+    $rotated->account('crm');
+    # from before the newest pepper
+    my %fields = (kind => 'access_token', account => 'crm', introspected => time - 90 | 0, expires => time - 30 | 0, id => 'tok_before');
+    $rotated->credential($token, %fields, digest => $rotated->digest($token, 1));
+    $as->says($token, body => yes());
+    is(reason($t->get('/rotated', key => $token)), '200 ok', 'a record under an older pepper');
+    my ($new, $old) = map { { @{$redis->cmd('HGETALL', $rotated->name('credential', $rotated->digest($token, $_)))} } } 0, 1;
+    cmp_ok($old->{expires}, '>', time, 'is renewed where it stands');
+    is_deeply($new, {}, 'not under another one beside');
+    is(reason($t->get('/rotated', key => $token)), '200 ok', 'again');
+    is($as->asked($token), 1, 'asked once');
+    my $fresh = $as->says(token(), body => yes());
+    is(reason($t->get('/rotated', key => $fresh)), '200 ok', 'a token that nobody knows');
+    is($redis->cmd('EXISTS', $rotated->name('credential', $rotated->digest($fresh, 0))), 1, 'gets one under the newest');
+    is($as->asked($fresh), 1, 'asked once');
 };
 
 subtest 'its account' => sub {
