@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
-# Tokens of another authorization server: asked of it once, through a location of
-# nginx, kept as a record, and refused whenever its answer is not a clear yes.
+# Tokens of another authorization server: what is asked, what its answers mean,
+# and that nothing but a clear yes lets anybody pass. How that goes on with time,
+# load and failures is in 62-introspection-life.t.
 
 use strict;
 use warnings;
@@ -11,135 +12,18 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use OpsAuth::Command;
-use OpsAuth::HTTP;
+use OpsAuth::Introspection qw(yes reason);
 use OpsAuth::Process;
-use OpsAuth::Test;
 
 my $WORKERS = $ENV{TEST_WORKERS} // 2;
-my $t = OpsAuth::Test->new(workers => $WORKERS);
-my $redis = $t->redis;
-my $store = $t->store;
-$t->upstream;
-my $as = $t->auth_server;
-my $other_as = $t->auth_server(name => 'AS2');
-my @peppers = map { join '', map { sprintf '%02x', rand 256 } 1 .. 32 } 1 .. 2;
-my $rotated = $t->store(name => 'ROTATED', redis => $redis, prefix => 'rotated:', pepper => [@peppers]);
-
-my $http = <<'CONF';
-    log_format seen '$request_uri $status $opsauth_reason $opsauth_cache $opsauth_credential_id $content_length $request_time';
-    access_log %%TESTDIR%%/access.log seen;
-    opsauth_store main {
-        redis %%REDIS%%;
-        pepper_file %%PEPPER%%;
-        key_prefix op365_sk_live_ environment=live checksum=crc32;
-        key_prefix old_ environment=live;
-        cache_negative 60s;
-        lease 2s;
-        redis_timeout 2s;
-    }
-    opsauth_store second {
-        redis %%REDIS%%;
-        pepper_file %%PEPPER%%;
-        prefix second:;
-    }
-    opsauth_store rotated {
-        redis %%REDIS%%;
-        pepper_file %%ROTATED%%;
-        prefix rotated:;
-    }
-    server {
-        listen 127.0.0.1:%%PORT_8080%% reuseport;
-        listen 127.0.0.1:%%PORT_8082%% http2;
-        opsauth main;
-        opsauth_introspection /_introspect;
-        add_header X-Reason $opsauth_reason always;
-        add_header X-Cache $opsauth_cache always;
-
-        location / { proxy_pass http://%%UPSTREAM%%; }
-        location = /_introspect {
-            internal;
-            proxy_set_header Authorization "Basic Z3c6c2VjcmV0";
-            proxy_set_header X-Seen "$http_authorization|$http_cookie|$content_length|$host|$args";
-            proxy_read_timeout 3s;
-            proxy_pass http://%%AS%%/oauth/introspect;
-        }
-        location /read  { opsauth_require scope=read:a; proxy_pass http://%%UPSTREAM%%; }
-        location /role  { opsauth_require role=customer; proxy_pass http://%%UPSTREAM%%; }
-        location /off   { opsauth_introspection off; proxy_pass http://%%UPSTREAM%%; }
-        location /short { opsauth_introspection_valid 2s; proxy_pass http://%%UPSTREAM%%; }
-        location /test  { opsauth_environment test; proxy_pass http://%%UPSTREAM%%; }
-        location /tested {
-            opsauth_environment any;
-            opsauth_introspection_claim environment=test;
-            proxy_pass http://%%UPSTREAM%%;
-        }
-        location /shadow { opsauth main shadow; proxy_pass http://%%UPSTREAM%%; }
-        location /rotated { opsauth rotated; proxy_pass http://%%UPSTREAM%%; }
-        location /second { opsauth second; proxy_pass http://%%UPSTREAM%%; }
-        location /claims {
-            opsauth_introspection_claim tenant=org.id account=azp affiliate=affiliate
-                roles=realm_access.roles scopes=scp;
-            proxy_pass http://%%UPSTREAM%%;
-        }
-        location /dotted {
-            opsauth_introspection_claim tenant=https://example.com/tenant account_id=everybody
-                audience=https://api.example.com;
-            proxy_pass http://%%UPSTREAM%%;
-        }
-        location /other {
-            opsauth_introspection /_other;
-            proxy_pass http://%%UPSTREAM%%;
-        }
-        location /partner {
-            opsauth_require role=partner;
-            opsauth_introspection_claim roles=groups;
-            proxy_pass http://%%UPSTREAM%%;
-        }
-        location = /_other { internal; proxy_pass http://%%AS2%%/introspect; }
-        location /nowhere { opsauth_introspection /_nowhere; proxy_pass http://%%UPSTREAM%%; }
-        location /refused { opsauth_introspection /_refused; proxy_pass http://%%UPSTREAM%%; }
-        location = /_refused { internal; proxy_pass http://127.0.0.1:%%PORT_9%%; }
-        location /itself { opsauth_introspection /itself; proxy_pass http://%%AS%%; }
-        location /static { opsauth_introspection /_static; proxy_pass http://%%UPSTREAM%%; }
-        location = /_static { internal; return 200 '{"active":true,"client_id":"crm"}'; }
-        location /pages {
-            error_page 502 503 504 @page;
-            opsauth_introspection /_pages;
-            proxy_pass http://%%UPSTREAM%%;
-        }
-        location = /_pages {
-            internal;
-            proxy_intercept_errors on;
-            error_page 401 500 502 = @leak;
-            proxy_pass http://%%AS%%;
-        }
-        location @leak { proxy_pass http://%%UPSTREAM%%; }
-        location @page { opsauth off; return 503 "page"; }
-        location /try  { try_files /none /role/x; }
-        location /unbuffered { opsauth_introspection /_unbuffered; proxy_pass http://%%UPSTREAM%%; }
-        location = /_unbuffered {
-            internal;
-            proxy_buffering off; proxy_request_buffering off; proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_pass http://%%AS%%;
-        }
-    }
-CONF
-$t->config_http($http);
-$t->start;
-
-$store->account('crm', tenant => 'org_crm', affiliate => 'aff_crm', roles => 'customer');
+my $g = OpsAuth::Introspection->new(workers => $WORKERS);
+my ($t, $redis, $store, $rotated) = ($g->test, $g->redis, $g->store, $g->rotated);
+my ($as, $other_as) = ($g->as, $g->other_as);
 $store->account('everybody', tenant => 'org_all');
 
-my $opsauth = OpsAuth::Command->new($t, OPSAUTH_REDIS => $redis->url,
-    OPSAUTH_PEPPER_FILE => $store->pepper_file);
-
 sub token { return $store->token }
-sub reason {
-    my ($r) = @_;
-    return $r->status . ' ' . ($r->header('X-Reason') // '');
-}
-sub record { return $store->read_credential($_[0]) }
+sub record { return $g->record(@_) }
+
 subtest 'configuration' => sub {
     my $head = 'opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; } server { listen 127.0.0.1:%%PORT_8080%%; opsauth main; ';
     my %errors = (
@@ -276,8 +160,6 @@ subtest 'not active' => sub {
 };
 
 my $now = int time;
-my %claims = (client_id => 'crm', scope => 'read:a');
-sub yes { return { active => JSON::PP::true, %claims, @_ } }
 
 subtest 'no answer' => sub {
     my $json = JSON::PP->new->canonical;
@@ -301,7 +183,7 @@ subtest 'no answer' => sub {
         'active as a string'    => { body => yes(active => 'true') },
         'active as a number'    => { body => yes(active => 1) },
         'active null'           => { body => yes(active => undef) },
-        'no active'             => { body => $json->encode({ %claims }) },
+        'no active'             => { body => '{"client_id":"crm"}' },
         'active twice'          => { body => '{"active":false,"active":true,"client_id":"crm"}' },
         'client_id twice'       => { body => '{"active":true,"client_id":"a","client_id":"crm"}' },
         'a NUL'                 => { body => '{"active":true,"client_id":"crm\u0000"}' },
@@ -330,7 +212,7 @@ subtest 'no answer' => sub {
         is_deeply(record($token), {}, 'and leaves no record');
         is($t->get('/unbuffered', key => $token)->status, 503, 'unbuffered as well');
         # it is not remembered
-        $as->active($token, %claims);
+        $as->active($token, client_id => 'crm');
         is($t->get('/bad', key => $token)->status, 200, 'an answer later is taken');
     }
     is($t->get('/nowhere', key => token())->status, 503, 'a location that is not there');
@@ -339,11 +221,10 @@ subtest 'no answer' => sub {
     like($t->log, qr/introspection "\/itself" leads to location "\/itself", which is not internal/, 'as the log says');
     like($t->log, qr/introspection "\/_nowhere" leads to location "\/", which is not internal: write "location = \/_nowhere \{ internal; ... \}"/, 'also where a name is mistyped');
 
-    $t->upstream(name => 'UNUSED');
     my $token = $as->says(token(), status => 500);
     my $r = $t->get('/pages', key => $token);
     is($r->status . ' ' . $r->body, '503 page', 'error_page of the place itself is heeded');
-    my @leaked = grep { ($_->{body} // '') =~ /token=/ } $t->{servers}[1]->requests;
+    my @leaked = grep { ($_->{body} // '') =~ /token=/ } $g->upstream->requests;
     is(scalar @leaked, 0, 'one of the asking location is not: the token goes nowhere else');
 };
 
@@ -552,208 +433,6 @@ subtest 'rules, environments, redirects, shadow, stores' => sub {
     $redis->cmd('HSET', 'second:account:crm', 'enabled', 1, 'tenant', 'org_second');
     ok(OpsAuth::Process->poll(5, sub { $t->get('/second', key => $second)->status == 200 }), 'set up, it does');
     is($as->asked($second), 2, 'once, for itself');
-};
-
-subtest 'HTTP/2' => sub {
-    my $curl = `curl -V` =~ /HTTP2/ ? 1 : 0;
-    plan skip_all => 'this curl speaks no HTTP/2' unless $curl;
-    my @tokens = map { $as->says(token(), body => yes(), delay => 50) } 1 .. 5;
-    my $port = $t->port(8082);
-    $t->write_file('curl.conf', join "\nnext\n", map {
-        "http2-prior-knowledge\nno-progress-meter\nsilent\noutput = /dev/null\nwrite-out = \"%{http_version} %{http_code}\\n\"\n"
-        . "url = http://127.0.0.1:$port/h2\nheader = \"Authorization: Bearer $_\"" } @tokens, $as->inactive(token()));
-    my $out = `curl -sS --no-progress-meter --parallel --parallel-immediate -K @{[$t->dir]}/curl.conf`;
-    is_deeply([sort split /\n/, $out], [('2 200') x 5, '2 401'], 'streams of one connection');
-    $t->write_file('curl.conf', '');
-};
-
-subtest 'one ask for many' => sub {
-    for my $case ([200, 'active', body => yes(), delay => 300], [401, 'inactive', delay => 300], [503, 'failing', status => 500, delay => 300]) {
-        my ($status, $name, %say) = @$case;
-        my $token = $as->says(token(), %say);
-        my %seen;
-        $seen{$_->status}++ for $t->parallel(200, 'GET', '/many', key => $token);
-        is_deeply(\%seen, { $status => 200 }, "$name: 200 requests at once");
-        my $asked = $as->asked($token);
-        # a failure is not remembered: who comes after it asks again
-        cmp_ok($asked, '<=', $name eq 'failing' ? 20 : $WORKERS, "$asked asks of $WORKERS workers");
-        cmp_ok($asked, '>=', 1, 'at least one');
-    }
-};
-
-subtest 'who asks goes away' => sub {
-    my $token = $as->says(token(), body => yes(), delay => 600);
-    my @c = map { $t->connect } 1 .. 8;
-    $_->write_request('GET', '/gone', key => $token) for @c;
-    ok(OpsAuth::Process->poll(5, sub { $as->asked($token) >= 1 }), 'asked');
-    # those that ask are among them; the others take their place
-    $c[$_]->reset for 0 .. 3;
-    is_deeply([map { $_->read_response->status } @c[4 .. 7]], [(200) x 4], 'the others are answered');
-
-    my @fds = map { $t->fd_count($_) } $t->workers;
-    for my $round (1 .. 20) {
-        my $one = $as->says(token(), body => yes(), delay => 100);
-        my @all = map { $t->connect } 1 .. 3;
-        $_->write_request('GET', '/gone', key => $one) for @all;
-        sleep 0.01 if $round % 2;
-        $round % 3 ? $_->reset : $_->close for @all;
-    }
-    is($t->get('/', key => $as->says(token(), body => yes()))->status, 200, 'after many aborts it works');
-    ok(OpsAuth::Process->poll(5, sub {
-        my @after = map { $t->fd_count($_) } $t->workers;
-        return !grep { $after[$_] > $fds[$_] + 6 } 0 .. $#fds;
-    }), 'no descriptor is left');
-};
-
-subtest 'bound' => sub {
-    plan skip_all => 'needs to know which worker gets a connection' if $WORKERS > 4;
-    my $n = 128 * $WORKERS + 60;
-    my @tokens = map { $as->says(token(), body => yes()) } 1 .. 2;
-    my @many = map { token() } 1 .. $n;
-    # all of them in one file at once
-    $as->{known}{$_} = { body => yes(), delay => 1500 } for @many;
-    $as->inactive(token());
-    my %seen;
-    $seen{$_->status}++ for OpsAuth::HTTP::parallel_requests([map { [$t->port(8080), 'GET', '/bound', key => $_] } @many]);
-    is(join(' ', sort keys %seen), '200 503', 'more than the bound at once: some are refused');
-    cmp_ok($seen{200}, '<=', 128 * $WORKERS, 'none beyond the bound');
-    cmp_ok($seen{200}, '>', 100, 'and those within it are answered');
-    is($t->get('/', key => $tokens[0])->status, 200, 'then there is room again');
-    delete @{$as->{known}}{@many};
-};
-
-subtest 'asked again when its time is over' => sub {
-    my $token = $as->says(token(), body => yes());
-    is($t->get('/short', key => $token)->status, 200, 'first');
-    my $id = record($token)->{id};
-    for my $round (1 .. 2) {
-        sleep 0.1 while time <= record($token)->{expires};
-        my $asked = $as->asked($token);
-        is_deeply([map { $_->status } $t->parallel(50, 'GET', '/short', key => $token)], [(200) x 50], 'the token still passes');
-        cmp_ok($as->asked($token), '<=', $asked + $WORKERS, 'asked once by each worker');
-        cmp_ok($as->asked($token), '>', $asked, 'anew');
-        is(record($token)->{id}, $id, 'its id is the same');
-    }
-    is(reason($t->get('/off', key => $token)), '200 ok', 'where nobody is asked, the record counts');
-    $as->inactive($token);
-    sleep 0.1 while time <= record($token)->{expires};
-    is(reason($t->get('/off', key => $token)), '401 expired', 'until it expires');
-    is(reason($t->get('/short', key => $token)), '401 unknown', 'not active any more: refused');
-    my $asked = $as->asked($token);
-    is(reason($t->get('/short', key => $token)), '401 unknown', 'again');
-    is($as->asked($token), $asked, 'which is remembered');
-
-    $token = $as->says(token(), body => yes());
-    is($t->get('/short', key => $token)->status, 200, 'another one');
-    $as->says($token, status => 500);
-    sleep 0.1 while time <= record($token)->{expires};
-    is($t->get('/short', key => $token)->status, 503, 'no answer: unavailable, not expired');
-    $as->says($token, body => yes(scope => 'changed'));
-    is(join(',', $t->get('/short', key => $token)->echoed('X-Scopes')), 'changed', 'and what it says anew counts');
-};
-
-subtest 'revoked here' => sub {
-    my $token = $as->says(token(), body => yes());
-    is($t->get('/short', key => $token)->status, 200, 'passes');
-    my $id = record($token)->{id};
-    my ($exit, $out, $err) = $opsauth->run(qw(token revoke), $id);
-    is($exit, 0, 'opsauth token revoke') or diag $err;
-    ok(OpsAuth::Process->poll(5, sub { reason($t->get('/short', key => $token)) eq '401 revoked' }), 'is in force');
-    my $asked = $as->asked($token);
-    sleep 0.1 while time <= record($token)->{expires} + 1;
-    is(reason($t->get('/short', key => $token)), '401 revoked', 'also when its time is over');
-    is($as->asked($token), $asked, 'the other server has no say any more');
-    cmp_ok($redis->cmd('TTL', $store->name('credential', $store->digest($token))), '>', 86400, 'for as long as it may live');
-
-    # the answer comes when it was revoked meanwhile
-    $token = $as->says(token(), body => yes());
-    is($t->get('/short', key => $token)->status, 200, 'another one passes');
-    sleep 0.1 while time <= record($token)->{expires};
-    $as->says($token, body => yes(), delay => 800);
-    my $c = $t->connect;
-    my $before = $as->asked($token);
-    $c->write_request('GET', '/short', key => $token);
-    OpsAuth::Process->poll(5, sub { $as->asked($token) > $before });
-    $store->revoke($token);
-    is(reason($c->read_response), '401 revoked', 'revoked while it was asked of: stays so');
-    is(record($token)->{state}, 'revoked', 'in the store');
-
-    # one of our own appears meanwhile
-    $token = $as->says(token(), body => yes(), delay => 800);
-    $c = $t->connect;
-    $c->write_request('GET', '/short', key => $token);
-    OpsAuth::Process->poll(5, sub { $as->asked($token) });
-    $store->credential($token, kind => 'access_token', account => 'everybody', id => 'tok_own');
-    is(join(',', $c->read_response->echoed('X-Account-Id')), 'everybody', 'a record of our own is not touched');
-    is(record($token)->{id}, 'tok_own', 'nor written over');
-};
-
-subtest 'the store' => sub {
-    my $token = $as->says(token(), body => yes());
-    is($t->get('/', key => $token)->status, 200, 'a token passes');
-    my $asked = $as->asked;
-    $t->quit;
-    $t->start;
-    is($t->get('/', key => $token)->status, 200, 'after a restart it is known');
-    is($as->asked, $asked, 'without asking');
-    $t->reload;
-    is($t->get('/', key => $token)->status, 200, 'after a reload');
-    is($as->asked, $asked, 'too');
-
-    $redis->cmd('CONFIG', 'SET', 'maxmemory', '1');
-    my $other = $as->says(token(), body => yes());
-    is($t->get('/', key => $other)->status, 503, 'a store that takes no writes: unavailable');
-    $redis->cmd('CONFIG', 'SET', 'maxmemory', '0');
-    is($t->get('/', key => $other)->status, 200, 'later it does');
-
-    $redis->cmd('SCRIPT', 'FLUSH');
-    is($t->get('/', key => $as->says(token(), body => yes()))->status, 200, 'a store that forgot the script');
-
-    my $short = $as->says(token(), body => yes());
-    is($t->get('/short', key => $short)->status, 200, 'one of short time');
-    my $expires = record($short)->{expires};
-    $redis->stop;
-    is($t->get('/', key => $token)->status, 200, 'Redis gone: who is known still passes');
-    is($t->get('/', key => token())->status, 503, 'a new one is not called unknown');
-    sleep 0.1 while time <= $expires;
-    ok(OpsAuth::Process->poll(10, sub { ($t->get('/', key => $token)->header('X-Cache') // '') eq 'stale' }), 'on its stale record');
-    $asked = $as->asked($short);
-    is($t->get('/short', key => $short)->status, 503, 'nor is one whose time is over');
-    is($as->asked($short), $asked, 'and nobody is asked');
-    $redis->start;
-    # it came up empty
-    $store->marker;
-    $store->account('crm', roles => 'customer');
-    ok(OpsAuth::Process->poll(10, sub { $t->get('/', key => $as->says(token(), body => yes()))->status != 503 }), 'Redis is back');
-};
-
-subtest 'rights' => sub {
-    my @read = qw(resetkeys %R~opsauth:credential:* %R~opsauth:account:* %R~opsauth:meta resetchannels
-        &__redis__:invalidate &opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking);
-    my @write = qw(~opsauth:credential:* ~opsauth:id:* +set +hset +exists +del +pexpireat +eval +evalsha);
-    $t->write_file('password', 'pass', 0600);
-    $redis->cmd(qw(ACL SETUSER gateway on >pass), @read);
-    my $limited = $http;
-    $limited =~ s/(opsauth_store main \{)/$1 redis_user gateway; redis_password_file %%TESTDIR%%\/password;/;
-    $t->config_http($limited);
-    $t->reload;
-    my $token = $as->says(token(), body => yes());
-    is(reason($t->get('/', key => $token)), '503 unavailable', 'a Redis user who may only read');
-    $t->allow_log(qr/answers SET with NOPERM/);
-    like($t->log, qr/the record of an introspected token could not be written: may the gateway's Redis user write\?/, 'as the log says');
-    $redis->cmd(qw(ACL SETUSER gateway), @write);
-    is(reason($t->get('/', key => $token)), '200 ok', 'one with the rights of the documentation');
-    $t->config_http($http);
-    $t->reload;
-};
-
-subtest 'while nginx goes' => sub {
-    my $token = $as->says(token(), body => yes(), delay => 800);
-    my @c = map { $t->connect } 1 .. 6;
-    $_->write_request('GET', '/going', key => $token) for @c;
-    OpsAuth::Process->poll(5, sub { $as->asked($token) });
-    $t->reload;
-    is_deeply([map { $_->read_response->status } @c], [(200) x 6], 'a reload loses no request that waits');
 };
 
 $t->done;
