@@ -36,6 +36,14 @@ subtest 'HTTP/2' => sub {
         . "url = http://127.0.0.1:$port/h2\nheader = \"Authorization: Bearer $_\"" } @tokens, $as->inactive(token()));
     my $out = `curl -sS --no-progress-meter --parallel --parallel-immediate -K @{[$t->dir]}/curl.conf`;
     is_deeply([sort split /\n/, $out], [('2 200') x 5, '2 401'], 'streams of one connection');
+
+    # a client that gives up while its token is asked of
+    my $token = $as->says(token(), body => yes(), delay => 1000);
+    $t->write_file('curl.conf', "http2-prior-knowledge\nsilent\nmax-time = 0.4\nurl = http://127.0.0.1:$port/h2\n"
+        . "header = \"Authorization: Bearer $token\"");
+    system 'curl -K ' . $t->dir . '/curl.conf >/dev/null 2>&1';
+    is($as->asked($token), 1, 'one that gave up has asked');
+    is(reason($t->get('/h2', key => $token)), '200 ok', 'the next one asks itself');
     $t->write_file('curl.conf', '');
 };
 
