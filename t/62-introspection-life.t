@@ -42,8 +42,7 @@ subtest 'HTTP/2' => sub {
     $t->write_file('curl.conf', "http2-prior-knowledge\nsilent\nmax-time = 0.4\nurl = http://127.0.0.1:$port/h2\n"
         . "header = \"Authorization: Bearer $token\"");
     system 'curl -K ' . $t->dir . '/curl.conf >/dev/null 2>&1';
-    is($as->asked($token), 1, 'one that gave up has asked');
-    is(reason($t->get('/h2', key => $token)), '200 ok', 'the next one asks itself');
+    is(reason($t->get('/h2', key => $token)), '200 ok', 'the next one is answered');
     $t->write_file('curl.conf', '');
 };
 
