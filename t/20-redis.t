@@ -301,6 +301,34 @@ subtest 'pipelining' => sub {
     $t->finish;
 };
 
+# A worker that the machine held up for longer than a command's timeout finds the
+# reply and the deadline at once.
+subtest 'a worker that was held up' => sub {
+    my $t = OpsAuth::Test->new;
+    my $fake = $t->fake_redis;
+    my $store = $t->store;
+    $t->config_http('opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; redis_timeout 500ms; '
+        . 'lease 60s; stale off; }' . server(['main']));
+    $t->start;
+    $store->account('acme');
+    is($t->get('/main', key => $store->issue)->status, 200, 'before');
+    my ($worker) = $t->workers;
+    $fake->script('HMGET opsauth:credential:*' => { delay => 200 });
+    my %status;
+    for (1 .. 5) {
+        my $client = $t->connect(timeout => 20);
+        my $asked = $fake->count('HMGET opsauth:credential:*');
+        $client->write_request('GET', '/main', key => $store->issue);
+        ok(OpsAuth::Process->poll(10, sub { $fake->count('HMGET opsauth:credential:*') > $asked }), 'it asks');
+        kill 'STOP', $worker;
+        sleep 0.8;
+        kill 'CONT', $worker;
+        $status{$client->read_response->status}++;
+    }
+    is_deeply(\%status, { 200 => 5 }, 'a reply that is there is not late');
+    $t->finish;
+};
+
 subtest 'single flight' => sub {
     my $t = OpsAuth::Test->new;
     my $fake = $t->fake_redis;

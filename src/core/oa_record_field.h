@@ -48,9 +48,10 @@ extern const oa_record_form_t  oa_credential_forms[OA_CREDENTIAL_FIELDS];
 extern const oa_record_form_t  oa_account_forms[OA_ACCOUNT_FIELDS];
 
 
-/* OA_DECLINED: all are absent; OA_INVALID: *field is the first at fault */
-oa_rc_t oa_record_fields_check(const oa_record_form_t *forms, size_t n,
-    const oa_str_t *values, oa_str_t *field);
+/* what the forms of these check */
+int oa_field_version(oa_str_t value);
+int oa_field_flag(oa_str_t value);
+int oa_field_rate(oa_str_t value);
 
 /* 0: no such word */
 oa_kind_t oa_kind_value(oa_str_t word);

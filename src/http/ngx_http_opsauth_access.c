@@ -53,9 +53,9 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
     }
 
     /*
-     * A write event of an earlier response on the connection comes here too,
-     * also between the answer and its posted event. To go on then would let
-     * that event take away the handlers of whatever reads the request next.
+     * Whoever runs the phases while the request waits, or between the answer
+     * and its posted event, has nothing to go on with yet. And to do so would
+     * let that event take away the handlers of whatever reads it next.
      */
 
     if (ctx->waiting && (!ctx->answered || ctx->event.posted)) {
@@ -204,7 +204,8 @@ ngx_http_opsauth_answer(ngx_http_request_t *r,
 /*
  * The order is limit_req's. The read handler that tests the connection gives
  * 499 as soon as the client goes away; without it that would be noticed only
- * after the answer (CRAFT 2.2).
+ * after the answer (CRAFT 2.2). Nobody but ngx_http_opsauth_wake() goes on with
+ * the phases: epoll tells of a socket that can be written to with each request.
  */
 
 static ngx_int_t
@@ -218,7 +219,7 @@ ngx_http_opsauth_suspend(ngx_http_request_t *r)
     }
 
     r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_core_run_phases;
+    r->write_event_handler = ngx_http_request_empty_handler;
 
     return NGX_AGAIN;
 }

@@ -491,10 +491,10 @@ ngx_http_opsauth_wake(ngx_event_t *ev)
         return;
     }
 
-    if (ngx_http_post_request(r, NULL) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_ERROR);
-        return;
-    }
+    /* as nginx does it where an event is the request's own */
+
+    r->write_event_handler = ngx_http_core_run_phases;
+    ngx_http_core_run_phases(r);
 
     ngx_http_run_posted_requests(c);
 }

@@ -57,6 +57,17 @@ ngx_opsauth_redis_timer_handler(ngx_event_t *ev)
 
     ngx_opsauth_link_enter(&redis->link);
 
+    /*
+     * A process that was held up hears of its timers before its sockets, where
+     * a signal ended epoll_wait(): a reply that is there is not late. Without
+     * an event nginx takes it that there is nothing to read.
+     */
+
+    if (redis->link.state == NGX_OPSAUTH_LINK_READY) {
+        redis->link.connection->read->available = -1;
+        ngx_opsauth_link_read(&redis->link);
+    }
+
     ngx_opsauth_redis_overdue(redis);
     ngx_opsauth_redis_rest(&redis->link);
 
