@@ -3,6 +3,7 @@
  * the directives and handlers do stands in src/http and src/oauth.
  */
 
+#include "ngx_http_opsauth_introspection.h"
 #include "ngx_http_opsauth_oauth.h"
 
 
@@ -91,6 +92,27 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
     { ngx_string("opsauth_resource_metadata"),
       NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
       ngx_http_opsauth_oauth_resource_metadata,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_introspection"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_introspection,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_introspection_valid"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_loc_conf_t, introspection.valid),
+      &ngx_http_opsauth_introspection_valid },
+
+    { ngx_string("opsauth_introspection_claim"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_1MORE,
+      ngx_http_opsauth_introspection_claim,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },

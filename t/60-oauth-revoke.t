@@ -217,7 +217,7 @@ subtest 'documents' => sub {
         token_endpoint_auth_methods_supported => [qw(none client_secret_basic client_secret_post client_secret_jwt private_key_jwt)],
         revocation_endpoint_auth_methods_supported => [qw(none client_secret_basic client_secret_post client_secret_jwt private_key_jwt)],
         introspection_endpoint_auth_methods_supported => [qw(client_secret_basic client_secret_post client_secret_jwt private_key_jwt)],
-        map { ("${_}_endpoint_auth_signing_alg_values_supported" => [qw(HS256 RS256 ES256 EdDSA)]) } qw(token revocation introspection),
+        map { ("${_}_endpoint_auth_signing_alg_values_supported" => [qw(HS256 RS256 ES256 Ed25519 EdDSA)]) } qw(token revocation introspection),
     );
     is_deeply($json->{$_}, $want{$_}, $_) for sort keys %want;
     ok(!exists $json->{scopes_supported}, 'no scopes: nobody knows them all');

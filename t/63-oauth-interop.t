@@ -67,7 +67,7 @@ CONF
             $method eq 'none' ? () : qw(--grant client_credentials --introspect), '--auth-method', $method, @more);
         $exit == 0 or die "client create: $err";
         my $made = $json->decode($out);
-        return { method => $method, id => $made->{id}, secret => $made->{secret} };
+        return { method => $method, id => $made->{id}, secret => $made->{client_secret} };
     };
 
     my $keys = $others->json('keys.mjs');

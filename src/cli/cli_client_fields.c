@@ -116,7 +116,7 @@ jwk_wrong(json_t *key)
     alg = jwk_member(key, "alg");
 
     if (alg.data != NULL
-        && !oa_text_eq(alg, oa_jws_alg_name(oa_jwk_alg(&jwk))))
+        && oa_jws_alg(alg) != oa_jwk_alg(&jwk))
     {
         return cli_format("\"alg\" is %s, expected %s for such a key",
                           cli_quote(alg), oa_jws_alg_name(oa_jwk_alg(&jwk)));

@@ -9,6 +9,8 @@
  *   start    | a record must be read        | join or start a read,  | AGAIN
  *            |                              | watch for an abort     |
  *   start    | Redis in backoff             | stale record or 503    | OK, 503
+ *   start    | unknown, and another server  | ask that one           | AGAIN
+ *            | may know it (introspection.c)|                        |
  *   waiting  | entered again, no answer yet | -                      | AGAIN
  *   waiting  | client gone (cleanup)        | leave the read         | -
  *   waiting  | answer, then posted event    | next read, or decide   | as above
@@ -20,6 +22,7 @@
  */
 
 #include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_introspection.h"
 
 
 static oa_reason_t ngx_http_opsauth_check_offline(
@@ -71,13 +74,30 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
                           : ngx_http_opsauth_check_offline(olcf, ctx);
 
     if (ctx->verdict.reason == OA_REASON_OK) {
-        rc = ngx_http_opsauth_identify(r, ctx, olcf->store);
+
+        do {
+            rc = ngx_http_opsauth_identify(r, ctx, olcf->store);
+
+            if (rc == NGX_OK) {
+                ngx_http_opsauth_decide(r, olcf, ctx);
+                rc = NGX_DECLINED;
+
+                if (ctx->verdict.reason != OA_REASON_OK
+                    && olcf->introspection.uri.len)
+                {
+                    rc = ngx_http_opsauth_introspect(r, olcf, ctx);
+                }
+            }
+
+        } while (rc == NGX_OK);
 
         if (rc == NGX_AGAIN) {
             return ngx_http_opsauth_suspend(r);
         }
 
-        ngx_http_opsauth_decide(r, olcf, ctx);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
 
     } else if (ctx->cache == NGX_HTTP_OPSAUTH_CACHE_NONE) {
         ctx->cache = NGX_HTTP_OPSAUTH_CACHE_BYPASS;

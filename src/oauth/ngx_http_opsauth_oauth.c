@@ -7,6 +7,7 @@
  */
 
 #include "ngx_http_opsauth_oauth_grant.h"
+#include "ngx_http_opsauth_oauth_page.h"
 
 
 static ngx_int_t ngx_http_opsauth_oauth_check(ngx_http_opsauth_oauth_t *oauth);
@@ -33,6 +34,11 @@ static const ngx_http_opsauth_oauth_endpoint_t
     [NGX_HTTP_OPSAUTH_OAUTH_INTROSPECT] = {
         ngx_string("introspect"), NGX_HTTP_POST, ngx_string("POST"),
         ngx_http_opsauth_oauth_introspect, NULL },
+
+    [NGX_HTTP_OPSAUTH_OAUTH_AUTHORIZE] = {
+        ngx_string("authorize"), NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_POST,
+        ngx_string("GET, HEAD, POST"), ngx_http_opsauth_oauth_authorize,
+        ngx_http_opsauth_oauth_authorize_failed },
 
     [NGX_HTTP_OPSAUTH_OAUTH_METADATA] = {
         ngx_string("metadata"), NGX_HTTP_GET|NGX_HTTP_HEAD,

@@ -203,8 +203,9 @@ ngx_http_opsauth_oauth_logins(json_t *document, const char *name,
 
     (void) ngx_snprintf((u_char *) key, sizeof(key),
                         "%s_auth_signing_alg_values_supported%Z", name);
-    json_object_set_new(document, key, json_pack("[s, s, s, s]", "HS256",
-                                                 "RS256", "ES256", "EdDSA"));
+    json_object_set_new(document, key, json_pack("[s, s, s, s, s]", "HS256",
+                                                 "RS256", "ES256", "Ed25519",
+                                                 "EdDSA"));
 }
 
 
