@@ -185,8 +185,13 @@ subtest 'rotation' => sub {
     is($family{current}, $store->digest($first->{refresh_token}), 'with a digest');
     ok(!grep { index($_, substr $first->{refresh_token}, 22) >= 0 } values %family, 'and not itself');
 
+    my $listed = sub { $o->cmd('ZSCORE', $o->name('tokens', 'short'), $key =~ s/^opsauth://r) // 0 };
+    cmp_ok(abs($listed->() - time - 3600), '<', 60, 'it is listed');
+    $o->cmd('ZADD', $o->name('tokens', 'short'), time + 5, $key =~ s/^opsauth://r);
+
     my $r = refresh('web', $first->{refresh_token});
     is($r->status, 200, 'used') or diag $r->body, $t->log;
+    cmp_ok(abs($listed->() - time - 3600), '<', 60, 'and for longer, once it was used');
     my $second = $r->json;
     is_deeply([sort keys %$second], [qw(access_token expires_in refresh_token scope token_type)], 'a pair again');
     isnt($second->{refresh_token}, $first->{refresh_token}, 'another one');

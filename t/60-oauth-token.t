@@ -81,7 +81,12 @@ subtest 'a token' => sub {
         my $ttl = $o->cmd('TTL', $key);
         ok($ttl > 86400 + 3000 && $ttl <= 86400 + 3600, 'outlives it by a day') or diag $ttl;
     }
-    is($o->cmd('EXISTS', $o->name('credentials', 'acme')), 0, 'not in the account\'s set');
+    is($o->cmd('EXISTS', $o->name('credentials', 'acme')), 0, 'not among the account\'s keys');
+    my $tokens = $o->name('tokens', 'acme');
+    is($o->cmd('ZSCORE', $tokens, $record->{id}), $record->{expires} + 86400, 'but its tokens, until it is forgotten');
+    $o->cmd('ZADD', $tokens, time - 5, 'tok_over');
+    $o->post('token', { client => 'app' }, @grant);
+    is($o->cmd('ZSCORE', $tokens, 'tok_over'), undef, 'where what is over is taken out');
 };
 
 subtest 'how long, and for where' => sub {

@@ -6,7 +6,7 @@
  *   run.c       the runner: a step issues commands and says which step is next;
  *               that one runs when all of them were answered
  *   client.c    who asks: client authentication (assertion.c: signed logins)
- *   grant.c     what grants have in common: account, scopes, tokens
+ *   grant.c     what grants have in common: account, scopes, tokens; issue.c
  *   token.c     grants (code.c, refresh.c); revoke.c; introspect.c
  *   metadata.c  documents that clients find all this by
  *   reply.c     answers and errors

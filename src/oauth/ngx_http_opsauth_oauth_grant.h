@@ -78,6 +78,8 @@ ngx_int_t ngx_http_opsauth_oauth_new_access(ngx_http_opsauth_oauth_t *oauth);
 ngx_int_t ngx_http_opsauth_oauth_new_refresh(ngx_http_opsauth_oauth_t *oauth,
     oa_str_t family);
 
+/* ngx_http_opsauth_oauth_issue.c */
+
 /* writes the access token's record and answers with the tokens */
 ngx_int_t ngx_http_opsauth_oauth_issue(ngx_http_opsauth_oauth_t *oauth);
 
