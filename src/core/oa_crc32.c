@@ -2,11 +2,10 @@
  * CRC-32, for the checksum of keys.
  *
  * Contract: both ways give the same number for the same bytes.  It is taken of
- * every key that a client sends, between work of the kernel that has driven
- * tables out of the first-level cache: the 4 KB of slicing by four cost a wait
- * for each of the forty lines that a key takes of them.  Where the processor
- * multiplies without carry (x86's PCLMULQDQ), two lines of constants do, and a
- * quarter of the instructions.  Called by oa_key.c.
+ * every key that a client sends.  Slicing by four reads some forty cache lines
+ * of its 4 KB of tables for one key; where the processor multiplies without
+ * carry (x86's PCLMULQDQ), a few lines of constants do, and a third of the
+ * instructions.  Called by oa_key.c.
  */
 
 #include "oa_crc32.h"
