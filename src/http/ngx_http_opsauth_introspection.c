@@ -398,14 +398,6 @@ ngx_http_opsauth_introspection_answered(ngx_http_request_t *r,
     ngx_int_t                         rc;
     ngx_http_opsauth_introspection_e  result;
 
-    /* what wakes others does that for them; here it was nginx itself */
-
-    r->read_event_handler = ngx_http_block_reading;
-
-    if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
     result = ngx_http_opsauth_introspection_read(r, in);
 
     if (result == NGX_HTTP_OPSAUTH_INTROSPECTION_NONE) {

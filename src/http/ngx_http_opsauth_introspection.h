@@ -119,8 +119,8 @@ ngx_int_t ngx_http_opsauth_introspect(ngx_http_request_t *r,
 
 /* introspection_ask.c */
 
-/* NGX_OK: the answer will be there when the request runs again, with
-   ctx->answered. NGX_ERROR: no memory, or too many subrequests */
+/* NGX_OK: ctx->event is posted when the answer is there, or that there is none.
+   NGX_ERROR: no memory, or too many subrequests */
 ngx_int_t ngx_http_opsauth_introspection_ask(ngx_http_request_t *r,
     ngx_http_opsauth_introspection_t *in);
 

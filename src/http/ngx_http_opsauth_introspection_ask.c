@@ -347,11 +347,16 @@ ngx_http_opsauth_introspection_done(ngx_http_request_t *sr, void *data,
     in->status = (rc == NGX_OK) ? sr->headers_out.status
                  : (rc > NGX_OK) ? (ngx_uint_t) rc : 0;
 
-    in->ctx->answered = 1;
-
     /* what a filter refused is not held back for it */
 
     sr->buffered = 0;
+
+    /* by an event, as after any wait: the parent that nginx wakes goes on with
+       nothing (ngx_http_opsauth_suspend()) */
+
+    in->ctx->answered = 1;
+
+    ngx_post_event(&in->ctx->event, &ngx_posted_events);
 
     return NGX_OK;
 }

@@ -32,7 +32,8 @@ static ngx_int_t ngx_http_opsauth_oauth_assertion_jti(
     ngx_http_opsauth_oauth_t *oauth, oa_str_t id, ngx_str_t *jti);
 
 
-#define NGX_HTTP_OPSAUTH_OAUTH_EXP_MAX   600    /* s ahead */
+/* ahead, in s: libraries take up to an hour unless told otherwise */
+#define NGX_HTTP_OPSAUTH_OAUTH_EXP_MAX   3600
 #define NGX_HTTP_OPSAUTH_OAUTH_SKEW      60     /* s between two clocks */
 #define NGX_HTTP_OPSAUTH_OAUTH_JTI_MAX   256
 
@@ -327,7 +328,7 @@ ngx_http_opsauth_oauth_assertion_claims(ngx_http_opsauth_oauth_t *oauth,
         > (double) (now + NGX_HTTP_OPSAUTH_OAUTH_EXP_MAX
                     + NGX_HTTP_OPSAUTH_OAUTH_SKEW))
     {
-        return "the assertion's exp is more than 10 minutes ahead";
+        return "the assertion's exp is more than an hour ahead";
     }
 
     if ((nbf && (!json_is_number(nbf)
