@@ -37,9 +37,9 @@ CORE_OBJ := $(CORE_SRC:src/%.c=$(BUILD)/obj/%.o)
 CLI_SRC  := $(wildcard src/cli/*.c)
 CLI_OBJ  := $(CLI_SRC:src/%.c=$(BUILD)/obj/%.o)
 MOD_SRC  := ngx_http_opsauth_module.c config src/module.map $(wildcard src/core/*.[ch] \
-            src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch])
+            src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch] src/oauth/*.[ch])
 
-.PHONY: all module cli unit deps deps-build demo demo-stop test check stress \
+.PHONY: all module cli unit deps deps-build interop demo demo-stop test check stress \
         bench install uninstall static clean help
 
 all: module cli
@@ -136,7 +136,8 @@ UNIT_SRC := $(wildcard t/unit/*.c)
 UNIT_BIN := $(UNIT_SRC:t/unit/%.c=$(BUILD)/unit/%)
 UNIT_OBJ := $(CORE_SRC:src/core/%.c=$(BUILD)/unit/obj/%.o)
 NGX_INC  := -I$(NGINX_SRC)/src/core -I$(NGINX_SRC)/src/event -I$(NGINX_SRC)/src/event/modules \
-            -I$(NGINX_SRC)/src/os/unix -I$(BUILD)/nginx -Isrc/shm -Isrc/redis
+            -I$(NGINX_SRC)/src/os/unix -I$(BUILD)/nginx -Isrc/core -Isrc/shm -Isrc/redis \
+            -Isrc/oauth
 
 unit: $(UNIT_BIN)
 
@@ -149,9 +150,10 @@ $(BUILD)/unit/obj/%.o: src/core/%.c | $(BUILD)/.tools
 $(BUILD)/unit/oa_%: t/unit/oa_%.c $(UNIT_OBJ) $(wildcard t/unit/*.h)
 	@$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) $(SAN) -Isrc/core -It/unit $< $(UNIT_OBJ) -lcrypto -o $@
 
-$(BUILD)/unit/ngx_%: t/unit/ngx_%.c $(wildcard t/unit/*.h) $(wildcard src/shm/* src/redis/*) | $(BUILD)/nginx/Makefile
+$(BUILD)/unit/ngx_%: t/unit/ngx_%.c $(wildcard t/unit/*.h) $(wildcard src/core/* src/shm/* src/redis/* src/oauth/*_script.*) \
+                   | $(BUILD)/nginx/Makefile
 	@mkdir -p $(@D)
-	@$(CC) -O1 -g $(WARN) $(SAN) -It/unit $(NGX_INC) $< -lhiredis -lpthread -o $@
+	@$(CC) -O1 -g $(WARN) $(SAN) -It/unit $(NGX_INC) $< -lhiredis -lcrypto -lpthread -o $@
 
 -include $(CORE_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_OBJ:.o=.d)
 
@@ -162,6 +164,17 @@ deps-build:
 
 deps:
 	@.ci/packages build test
+	@$(MAKE) --no-print-directory interop
+
+# OAuth software from npm, for t/63-oauth-interop.t
+interop: $(BUILD)/interop/node_modules/.package-lock.json
+
+$(BUILD)/interop/node_modules/.package-lock.json: t/interop/package-lock.json
+	@mkdir -p $(BUILD)/interop
+	@cp t/interop/package.json t/interop/package-lock.json $(BUILD)/interop/
+	@echo "installing: npm packages of t/interop"
+	@cd $(BUILD)/interop && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 demo:
 	@.ci/packages build demo

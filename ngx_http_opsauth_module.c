@@ -1,9 +1,10 @@
 /*
  * The module as nginx sees it: directives, configuration hooks, phases. What
- * the directives and handlers do stands in src/http.
+ * the directives and handlers do stands in src/http and src/oauth.
  */
 
-#include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_introspection.h"
+#include "ngx_http_opsauth_oauth.h"
 
 
 static ngx_int_t ngx_http_opsauth_preconfiguration(ngx_conf_t *cf);
@@ -12,6 +13,8 @@ static ngx_int_t ngx_http_opsauth_postconfiguration(ngx_conf_t *cf);
 
 #define NGX_HTTP_OPSAUTH_PLACES                                               \
     (NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LMT_CONF)
+#define NGX_HTTP_OPSAUTH_OAUTH_PLACES                                         \
+    (NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF)
 
 
 static ngx_command_t  ngx_http_opsauth_commands[] = {
@@ -85,6 +88,99 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_opsauth_loc_conf_t, error_format),
       &ngx_http_opsauth_formats },
+
+    { ngx_string("opsauth_resource_metadata"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_oauth_resource_metadata,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_introspection"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_introspection,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_introspection_valid"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_loc_conf_t, introspection.valid),
+      &ngx_http_opsauth_introspection_valid },
+
+    { ngx_string("opsauth_introspection_claim"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_1MORE,
+      ngx_http_opsauth_introspection_claim,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    /* the token service */
+
+    { ngx_string("opsauth_oauth"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_opsauth_oauth_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_oauth_issuer"),
+      NGX_HTTP_OPSAUTH_OAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_oauth_issuer,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_oauth_resource"),
+      NGX_HTTP_OPSAUTH_OAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_oauth_resource,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_oauth_subject"),
+      NGX_HTTP_OPSAUTH_OAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_oauth_subject,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_oauth_token_valid"),
+      NGX_HTTP_OPSAUTH_OAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_oauth_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_oauth_conf_t, token_valid),
+      NULL },
+
+    { ngx_string("opsauth_oauth_short_token_valid"),
+      NGX_HTTP_OPSAUTH_OAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_oauth_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_oauth_conf_t, short_token_valid),
+      NULL },
+
+    { ngx_string("opsauth_oauth_refresh_token_valid"),
+      NGX_HTTP_OPSAUTH_OAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_oauth_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_oauth_conf_t, refresh_token_valid),
+      NULL },
+
+    { ngx_string("opsauth_oauth_refresh_grace"),
+      NGX_HTTP_OPSAUTH_OAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_oauth_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_oauth_conf_t, refresh_grace),
+      NULL },
+
+    { ngx_string("opsauth_oauth_code_valid"),
+      NGX_HTTP_OPSAUTH_OAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_http_opsauth_oauth_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_oauth_conf_t, code_valid),
+      NULL },
 
     /* inside opsauth_store { } */
 
@@ -217,7 +313,11 @@ ngx_module_t  ngx_http_opsauth_module = {
 static ngx_int_t
 ngx_http_opsauth_preconfiguration(ngx_conf_t *cf)
 {
-    return ngx_http_opsauth_add_variables(cf);
+    if (ngx_http_opsauth_add_variables(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_opsauth_oauth_add_variables(cf);
 }
 
 
@@ -236,7 +336,8 @@ ngx_http_opsauth_postconfiguration(ngx_conf_t *cf)
     }
 
     if (ngx_http_opsauth_init_stores(cf, omcf) != NGX_OK
-        || ngx_http_opsauth_init_bodies(cf, omcf) != NGX_OK)
+        || ngx_http_opsauth_init_bodies(cf, omcf) != NGX_OK
+        || ngx_http_opsauth_oauth_documents(cf, omcf) != NGX_OK)
     {
         return NGX_ERROR;
     }

@@ -19,7 +19,7 @@
 #include "oa_text.h"
 
 
-#define OA_RECORD_LAYOUT            2
+#define OA_RECORD_LAYOUT            3
 
 #define OA_RECORD_CREDENTIAL        'C'
 #define OA_RECORD_ACCOUNT           'A'
@@ -29,6 +29,12 @@
 
 #define OA_RECORD_TEXTS             6       /* of either kind */
 
+/* flags of a credential */
+#define OA_RECORD_INTROSPECTED      1
+#define OA_RECORD_CLAIMS            2       /* behind the texts: its own */
+
+#define OA_RECORD_CLAIM_TEXTS       3
+
 
 typedef struct {
     unsigned char  type;
@@ -36,7 +42,8 @@ typedef struct {
     unsigned char  kind;
     unsigned char  state;
     unsigned char  environment;
-    unsigned char  unused[3];
+    unsigned char  flags;
+    unsigned char  unused[2];
     int64_t        expires;
     int64_t        deprecated;
     uint16_t       len[OA_RECORD_TEXTS];
@@ -54,7 +61,16 @@ typedef struct {
 } oa_account_header_t;
 
 
+/* few credentials have any: they are no matter to the others */
+typedef struct {
+    uint16_t       present;                 /* bit n: text n stands in place of
+                                               the account's */
+    uint16_t       len[OA_RECORD_CLAIM_TEXTS];
+} oa_claims_header_t;
+
+
 _Static_assert(sizeof(oa_credential_header_t) == 56, "padding");
+_Static_assert(sizeof(oa_claims_header_t) == 8, "padding");
 _Static_assert(sizeof(oa_account_header_t) == 16, "padding");
 
 
@@ -72,6 +88,9 @@ typedef struct {
 static int oa_credential_facts(oa_record_packer_t *packer,
     oa_credential_header_t *header);
 static int oa_credential_texts(oa_record_packer_t *packer);
+static int oa_credential_own(oa_record_packer_t *packer,
+    unsigned char *flags);
+static int oa_claims_texts(oa_record_packer_t *packer);
 static int oa_account_texts(oa_record_packer_t *packer, oa_str_t id);
 static int oa_record_absent(const oa_str_t *values, size_t n);
 
@@ -189,7 +208,8 @@ oa_credential_pack(const oa_str_t values[OA_CREDENTIAL_FIELDS],
     packer.lens = header.len;
 
     if (!oa_credential_facts(&packer, &header)
-        || !oa_credential_texts(&packer))
+        || !oa_credential_texts(&packer)
+        || !oa_credential_own(&packer, &header.flags))
     {
         *field = oa_credential_fields[packer.at];
         return OA_INVALID;
@@ -286,6 +306,77 @@ oa_credential_texts(oa_record_packer_t *packer)
            && oa_record_at(packer, OA_CREDENTIAL_CLIENT)
            && oa_text_is_header_safe(v[OA_CREDENTIAL_CLIENT])
            && oa_record_put(packer, v[OA_CREDENTIAL_CLIENT], 5);
+}
+
+
+/* what few have; one that is there and empty is not one that is absent */
+
+static int
+oa_credential_own(oa_record_packer_t *packer, unsigned char *flags)
+{
+    size_t               start;
+    const oa_str_t      *v;
+    oa_claims_header_t   header;
+
+    v = packer->values;
+
+    if (v[OA_CREDENTIAL_INTROSPECTED].data != NULL) {
+        *flags |= OA_RECORD_INTROSPECTED;
+
+        if (!oa_record_at(packer, OA_CREDENTIAL_INTROSPECTED)
+            || !oa_credential_forms[OA_CREDENTIAL_INTROSPECTED]
+                    .check(v[OA_CREDENTIAL_INTROSPECTED]))
+        {
+            return 0;
+        }
+    }
+
+    memset(&header, 0, sizeof(header));
+
+    header.present = (uint16_t) ((v[OA_CREDENTIAL_TENANT].data != NULL)
+                                 | (v[OA_CREDENTIAL_AFFILIATE].data != NULL) << 1
+                                 | (v[OA_CREDENTIAL_ROLES].data != NULL) << 2);
+
+    if (header.present == 0) {
+        return 1;
+    }
+
+    if (sizeof(header) > OA_RECORD_MAX - packer->len) {
+        return 0;
+    }
+
+    start = packer->len;
+    packer->len += sizeof(header);
+    packer->lens = header.len;
+
+    if (!oa_claims_texts(packer)) {
+        return 0;
+    }
+
+    memcpy(packer->start + start, &header, sizeof(header));
+    *flags |= OA_RECORD_CLAIMS;
+
+    return 1;
+}
+
+
+static int
+oa_claims_texts(oa_record_packer_t *packer)
+{
+    const oa_str_t  *v;
+
+    v = packer->values;
+
+    return oa_record_at(packer, OA_CREDENTIAL_TENANT)
+           && oa_text_is_header_safe(v[OA_CREDENTIAL_TENANT])
+           && oa_record_put(packer, v[OA_CREDENTIAL_TENANT], 0)
+
+           && oa_record_at(packer, OA_CREDENTIAL_AFFILIATE)
+           && oa_text_is_header_safe(v[OA_CREDENTIAL_AFFILIATE])
+           && oa_record_put(packer, v[OA_CREDENTIAL_AFFILIATE], 1)
+
+           && oa_record_at(packer, OA_CREDENTIAL_ROLES)
+           && oa_record_put_set(packer, v[OA_CREDENTIAL_ROLES], 2);
 }
 
 
@@ -415,10 +506,36 @@ oa_record_text(const unsigned char *p, size_t len, oa_str_t *text)
 }
 
 
+/* len: of what stands behind the credential's texts */
+
+static int
+oa_record_claims_fit(const unsigned char *p, size_t len)
+{
+    size_t              i, sum;
+    oa_claims_header_t  header;
+
+    if (len < sizeof(header)) {
+        return 0;
+    }
+
+    memcpy(&header, p, sizeof(header));
+
+    sum = sizeof(header);
+
+    for (i = 0; i < OA_RECORD_CLAIM_TEXTS; i++) {
+        sum += header.len[i];
+    }
+
+    return sum == len && header.present != 0
+           && header.present < (1u << OA_RECORD_CLAIM_TEXTS);
+}
+
+
 oa_rc_t
 oa_credential_view(const unsigned char *packed, size_t len,
     oa_credential_t *credential)
 {
+    size_t                  texts;
     const unsigned char    *text;
     oa_credential_header_t  header;
 
@@ -436,15 +553,30 @@ oa_credential_view(const unsigned char *packed, size_t len,
         || header.state > OA_STATE_REVOKED
         || header.environment < OA_ENV_LIVE
         || header.environment > OA_ENV_TEST
+        || header.flags > (OA_RECORD_INTROSPECTED|OA_RECORD_CLAIMS)
         || header.expires < 0
         || header.deprecated < 0)
     {
         return OA_INVALID;
     }
 
-    if (oa_record_texts_len(header.len) != len - sizeof(header)) {
-        memset(credential, 0, sizeof(*credential));
-        return OA_INVALID;
+    texts = oa_record_texts_len(header.len);
+    credential->claims = NULL;
+
+    if (texts != len - sizeof(header)
+        || (header.flags & OA_RECORD_CLAIMS) != 0)
+    {
+        text = packed + sizeof(header) + texts;
+
+        if (texts > len - sizeof(header)
+            || (header.flags & OA_RECORD_CLAIMS) == 0
+            || !oa_record_claims_fit(text, len - sizeof(header) - texts))
+        {
+            memset(credential, 0, sizeof(*credential));
+            return OA_INVALID;
+        }
+
+        credential->claims = text;
     }
 
     text = packed + sizeof(header);
@@ -461,10 +593,38 @@ oa_credential_view(const unsigned char *packed, size_t len,
     credential->environment = (oa_environment_t) header.environment;
     credential->expires = header.expires;
     credential->deprecated = header.deprecated;
+    credential->introspected = (header.flags & OA_RECORD_INTROSPECTED) != 0;
     credential->account_key = packed
                               + offsetof(oa_credential_header_t, account_key);
 
     return OA_OK;
+}
+
+
+void
+oa_credential_claims(const oa_credential_t *credential, oa_account_t *account)
+{
+    size_t                i;
+    oa_str_t             *texts[OA_RECORD_CLAIM_TEXTS], text;
+    oa_claims_header_t    header;
+    const unsigned char  *p;
+
+    memcpy(&header, credential->claims, sizeof(header));
+
+    texts[0] = &account->tenant;
+    texts[1] = &account->affiliate;
+    texts[2] = &account->roles;
+
+    p = credential->claims + sizeof(header);
+
+    for (i = 0; i < OA_RECORD_CLAIM_TEXTS; i++) {
+
+        p = oa_record_text(p, header.len[i], &text);
+
+        if (header.present & (1u << i)) {
+            *texts[i] = text;
+        }
+    }
 }
 
 

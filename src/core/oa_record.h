@@ -49,6 +49,9 @@ typedef struct {
     oa_str_t              subject;      /* OAuth */
     oa_str_t              client;       /* OAuth */
     const unsigned char  *account_key;  /* OA_ACCOUNT_KEY_LEN bytes */
+    const unsigned char  *claims;       /* for oa_credential_claims(), or NULL */
+    unsigned              introspected:1;   /* another server's token: its
+                                               word for it ends at expires */
 } oa_credential_t;
 
 
@@ -65,7 +68,7 @@ typedef struct {
 
 
 /* the fields to ask Redis for (HMGET), in the order that packing expects */
-#define OA_CREDENTIAL_FIELDS   12
+#define OA_CREDENTIAL_FIELDS   16
 #define OA_ACCOUNT_FIELDS      7
 
 extern const oa_str_t  oa_credential_fields[OA_CREDENTIAL_FIELDS];
@@ -95,9 +98,18 @@ oa_rc_t oa_account_view(const unsigned char *packed, size_t len,
     oa_account_t *account);
 
 /*
+ * Puts what the credential itself says of tenant, affiliate and roles in place
+ * of what its account says; also where that is nothing. The views point into
+ * the credential's block then. Only where credential->claims is not NULL.
+ */
+void oa_credential_claims(const oa_credential_t *credential,
+    oa_account_t *account);
+
+/*
  * One field's value checked alone, as packing would (for the command line,
  * so that it can't write what the gateway would refuse): OA_OK, or
- * OA_INVALID with *error (static text: what form is expected).
+ * OA_INVALID with *error (static text: what form is expected). Fields for people
+ * are known, too, and an account's scopes, which only the token service reads.
  */
 oa_rc_t oa_credential_field_check(const char *field, oa_str_t value,
     const char **error);

@@ -68,7 +68,11 @@ const oa_str_t  oa_credential_fields[OA_CREDENTIAL_FIELDS] = {
     [OA_CREDENTIAL_EXPIRES] = oa_string("expires"),
     [OA_CREDENTIAL_SUBJECT] = oa_string("subject"),
     [OA_CREDENTIAL_CLIENT] = oa_string("client"),
-    [OA_CREDENTIAL_DEPRECATED] = oa_string("deprecated")
+    [OA_CREDENTIAL_DEPRECATED] = oa_string("deprecated"),
+    [OA_CREDENTIAL_TENANT] = oa_string("tenant"),
+    [OA_CREDENTIAL_AFFILIATE] = oa_string("affiliate"),
+    [OA_CREDENTIAL_ROLES] = oa_string("roles"),
+    [OA_CREDENTIAL_INTROSPECTED] = oa_string("introspected")
 };
 
 
@@ -110,6 +114,16 @@ const oa_record_form_t  oa_credential_forms[OA_CREDENTIAL_FIELDS] = {
         { 0, OA_ACCOUNT_MAX, oa_text_is_header_safe,
           OA_EXPECTED_TEXT "128 bytes" },
     [OA_CREDENTIAL_DEPRECATED] =
+        { 0, OA_RECORD_NUMBER_MAX, oa_field_number, "expected Unix seconds" },
+    [OA_CREDENTIAL_TENANT] =
+        { 0, OA_VALUE_MAX, oa_text_is_header_safe,
+          OA_EXPECTED_TEXT "256 bytes" },
+    [OA_CREDENTIAL_AFFILIATE] =
+        { 0, OA_VALUE_MAX, oa_text_is_header_safe,
+          OA_EXPECTED_TEXT "256 bytes" },
+    [OA_CREDENTIAL_ROLES] =
+        { 0, OA_SET_MAX, oa_field_set, OA_EXPECTED_SET },
+    [OA_CREDENTIAL_INTROSPECTED] =
         { 0, OA_RECORD_NUMBER_MAX, oa_field_number, "expected Unix seconds" }
 };
 
@@ -168,6 +182,15 @@ oa_credential_field_check(const char *field, oa_str_t value,
 oa_rc_t
 oa_account_field_check(const char *field, oa_str_t value, const char **error)
 {
+    /* read by the token service alone, so that it is none of the packed */
+
+    if (strcmp(field, "scopes") == 0) {
+        return oa_record_field_check(oa_credential_fields,
+                                     oa_credential_forms,
+                                     OA_CREDENTIAL_FIELDS, field, value,
+                                     error);
+    }
+
     return oa_record_field_check(oa_account_fields, oa_account_forms,
                                  OA_ACCOUNT_FIELDS, field, value, error);
 }

@@ -259,6 +259,48 @@ oa_text_is_header_safe(oa_str_t s)
 
 
 int
+oa_text_is_utf8(oa_str_t s)
+{
+    size_t         i, more;
+    unsigned char  c, low, high;
+
+    i = 0;
+
+    while (i < s.len) {
+
+        c = s.data[i++];
+
+        if (c < 0x80) {
+            continue;
+        }
+
+        if (c < 0xc2 || c > 0xf4) {
+            return 0;
+        }
+
+        /* the second byte's bounds: RFC 3629 section 4 */
+
+        more = (c < 0xe0) ? 1 : (c < 0xf0) ? 2 : 3;
+        low = (c == 0xe0) ? 0xa0 : (c == 0xf0) ? 0x90 : 0x80;
+        high = (c == 0xed) ? 0x9f : (c == 0xf4) ? 0x8f : 0xbf;
+
+        while (more-- != 0) {
+
+            if (i == s.len || s.data[i] < low || s.data[i] > high) {
+                return 0;
+            }
+
+            i++;
+            low = 0x80;
+            high = 0xbf;
+        }
+    }
+
+    return 1;
+}
+
+
+int
 oa_text_is_id(oa_str_t s)
 {
     size_t      i;

@@ -30,6 +30,9 @@ oa_rc_t oa_text_duration(oa_str_t s, int64_t *seconds);
    value without splitting it */
 int oa_text_is_header_safe(oa_str_t s);
 
+/* well-formed UTF-8 (RFC 3629): no overlong form, no surrogate */
+int oa_text_is_utf8(oa_str_t s);
+
 /* visible ASCII without blank: what an id may be made of ([A-Za-z0-9._:@-]) */
 int oa_text_is_id(oa_str_t s);
 

@@ -61,6 +61,8 @@ typedef struct {
     u_char                          packed[OA_RECORD_MAX];
     uint64_t                        invalid[16];    /* records logged as such */
     ngx_uint_t                      ninvalid;
+    ngx_queue_t                     introspections; /* under way */
+    ngx_uint_t                      nintrospections;
 } ngx_http_opsauth_worker_t;
 
 
@@ -91,8 +93,23 @@ typedef struct {
 } ngx_http_opsauth_store_t;
 
 
+/* of the token service, src/oauth; one for each place */
+typedef struct ngx_http_opsauth_oauth_conf_s  ngx_http_opsauth_oauth_conf_t;
+/* one request to it */
+typedef struct ngx_http_opsauth_oauth_s       ngx_http_opsauth_oauth_t;
+
+
+/* a location that is an endpoint of the token service */
+typedef struct {
+    ngx_http_core_srv_conf_t       *server;
+    ngx_http_core_loc_conf_t       *location;
+    ngx_http_opsauth_oauth_conf_t  *conf;
+} ngx_http_opsauth_endpoint_t;
+
+
 typedef struct {
     ngx_array_t                     stores;         /* of store pointers */
+    ngx_array_t                     endpoints;      /* ..._endpoint_t */
     ngx_str_t                       bodies[NGX_HTTP_OPSAUTH_FORMATS]
                                           [OA_REASON_COUNT];
 } ngx_http_opsauth_main_conf_t;
@@ -133,6 +150,21 @@ typedef struct {
 } ngx_http_opsauth_admin_t;
 
 
+/* tokens of another authorization server; see introspection.h */
+typedef struct ngx_http_opsauth_claims_s  ngx_http_opsauth_claims_t;
+typedef struct ngx_http_opsauth_introspection_s
+    ngx_http_opsauth_introspection_t;
+
+typedef struct {
+    ngx_str_t                       uri;            /* data NULL: not set;
+                                                       len 0: off */
+    time_t                          valid;
+    const ngx_http_opsauth_claims_t  *claims;
+    ngx_str_t                       key;            /* all of this as a text:
+                                                       who shares an answer */
+} ngx_http_opsauth_introspection_conf_t;
+
+
 typedef struct {
     ngx_str_t                       store_name;     /* empty: not set here */
     u_char                         *file;           /* where it was set */
@@ -149,6 +181,12 @@ typedef struct {
     ngx_http_opsauth_admin_t       *admin;
     ngx_array_t                    *credential;     /* ngx_http_opsauth_name_t */
     ngx_array_t                    *identity;       /* ..._identity_t */
+    ngx_str_t                       resource_metadata;  /* URL; empty: none */
+    ngx_http_opsauth_oauth_conf_t  *oauth;
+    unsigned                        endpoint:1;     /* of the token service: it
+                                                       authenticates by itself;
+                                                       not inherited */
+    ngx_http_opsauth_introspection_conf_t  introspection;
 
     /* made of the above when the configuration is merged */
     oa_policy_t                     policy;
@@ -205,6 +243,8 @@ struct ngx_http_opsauth_ctx_s {
     unsigned                        answered:1;
     unsigned                        asked:1;        /* once, or more often */
 
+    ngx_http_opsauth_oauth_t       *oauth;          /* NULL: no endpoint */
+
     /* what this location made of it */
     unsigned                        decided:1;
     unsigned                        shadow:1;
@@ -214,6 +254,8 @@ struct ngx_http_opsauth_ctx_s {
     ngx_table_elt_t                *challenge;      /* pushed once, then reused */
     ngx_table_elt_t                *retry_after;
     ngx_table_elt_t                *cache_control;
+
+    ngx_http_opsauth_introspection_t  *introspection;   /* NULL: none so far */
 
     /* memory of the request, see ngx_http_opsauth_alloc() */
     size_t                          used;
@@ -264,6 +306,9 @@ ngx_int_t ngx_http_opsauth_add_name(ngx_conf_t *cf,
 
 ngx_int_t ngx_http_opsauth_access_handler(ngx_http_request_t *r);
 
+/* the client's, after realip; of family 0 where it has none (unix:) */
+void ngx_http_opsauth_addr(ngx_http_request_t *r, oa_addr_t *addr);
+
 
 /* ngx_http_opsauth_records.c */
 
@@ -275,6 +320,13 @@ ngx_int_t ngx_http_opsauth_access_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_opsauth_identify(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_store_t *store);
 
+/* forgets what was found out: identify() begins anew */
+void ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_store_t *store);
+
+/* before a request waits: ctx->event, which wakes it. NGX_ERROR: no memory */
+ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
+
 
 /* ngx_http_opsauth_worker.c */
 
@@ -283,6 +335,10 @@ ngx_http_opsauth_worker_t *ngx_http_opsauth_worker(
     ngx_http_opsauth_store_t *store);
 void ngx_http_opsauth_exit_process(ngx_cycle_t *cycle);
 void ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store);
+
+/* 1 once for each key in a while, for logs; key: 8 bytes of a digest at least */
+ngx_uint_t ngx_http_opsauth_log_once(ngx_http_opsauth_worker_t *worker,
+    const u_char *key);
 
 
 /* ngx_http_opsauth_feed.c */
@@ -373,6 +429,29 @@ char *ngx_http_opsauth_credential(ngx_conf_t *cf, ngx_command_t *cmd,
 
 extern ngx_conf_enum_t  ngx_http_opsauth_formats[];
 
+
+/* src/oauth/ngx_http_opsauth_oauth_conf.c, _metadata.c */
+
+ngx_http_opsauth_oauth_conf_t *ngx_http_opsauth_oauth_create_conf(
+    ngx_conf_t *cf);
+char *ngx_http_opsauth_oauth_merge_conf(ngx_conf_t *cf,
+    ngx_http_opsauth_loc_conf_t *prev, ngx_http_opsauth_loc_conf_t *conf);
+ngx_int_t ngx_http_opsauth_oauth_documents(ngx_conf_t *cf,
+    ngx_http_opsauth_main_conf_t *omcf);
+char *ngx_http_opsauth_oauth_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_oauth_resource(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_oauth_subject(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_opsauth_oauth_resource_metadata(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+
+/* seconds; the command's offset is that of ngx_http_opsauth_oauth_conf_t */
+char *ngx_http_opsauth_oauth_time(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 /* ngx_http_opsauth_rules.c */
 

@@ -9,6 +9,8 @@
  *   start    | a record must be read        | join or start a read,  | AGAIN
  *            |                              | watch for an abort     |
  *   start    | Redis in backoff             | stale record or 503    | OK, 503
+ *   start    | unknown, and another server  | ask that one           | AGAIN
+ *            | may know it (introspection.c)|                        |
  *   waiting  | entered again, no answer yet | -                      | AGAIN
  *   waiting  | client gone (cleanup)        | leave the read         | -
  *   waiting  | answer, then posted event    | next read, or decide   | as above
@@ -20,6 +22,7 @@
  */
 
 #include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_introspection.h"
 
 
 static oa_reason_t ngx_http_opsauth_check_offline(
@@ -40,7 +43,7 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
 
     olcf = ngx_http_get_module_loc_conf(r, ngx_http_opsauth_module);
 
-    if (olcf->store == NULL) {
+    if (olcf->store == NULL || olcf->endpoint) {
         return NGX_DECLINED;
     }
 
@@ -71,13 +74,30 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
                           : ngx_http_opsauth_check_offline(olcf, ctx);
 
     if (ctx->verdict.reason == OA_REASON_OK) {
-        rc = ngx_http_opsauth_identify(r, ctx, olcf->store);
+
+        do {
+            rc = ngx_http_opsauth_identify(r, ctx, olcf->store);
+
+            if (rc == NGX_OK) {
+                ngx_http_opsauth_decide(r, olcf, ctx);
+                rc = NGX_DECLINED;
+
+                if (ctx->verdict.reason != OA_REASON_OK
+                    && olcf->introspection.uri.len)
+                {
+                    rc = ngx_http_opsauth_introspect(r, olcf, ctx);
+                }
+            }
+
+        } while (rc == NGX_OK);
 
         if (rc == NGX_AGAIN) {
             return ngx_http_opsauth_suspend(r);
         }
 
-        ngx_http_opsauth_decide(r, olcf, ctx);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
 
     } else if (ctx->cache == NGX_HTTP_OPSAUTH_CACHE_NONE) {
         ctx->cache = NGX_HTTP_OPSAUTH_CACHE_BYPASS;
@@ -132,27 +152,37 @@ ngx_http_opsauth_decide(ngx_http_request_t *r,
     facts.uri_match = ngx_http_opsauth_uri_match;
     facts.data = r;
 
-    switch (r->connection->sockaddr->sa_family) {
+    ngx_http_opsauth_addr(r, &facts.addr);
+
+    oa_policy_decide(&olcf->policy, &facts, &ctx->credential, &ctx->account,
+                     &ctx->verdict);
+}
+
+
+void
+ngx_http_opsauth_addr(ngx_http_request_t *r, oa_addr_t *addr)
+{
+    struct sockaddr  *sa;
+
+    sa = r->connection->sockaddr;
+
+    switch (sa->sa_family) {
 
     case AF_INET:
-        oa_addr_set(&facts.addr, (u_char *)
-              &((struct sockaddr_in *) r->connection->sockaddr)->sin_addr, 4);
+        oa_addr_set(addr, (u_char *) &((struct sockaddr_in *) sa)->sin_addr, 4);
         break;
 
 #if (NGX_HAVE_INET6)
     case AF_INET6:
-        oa_addr_set(&facts.addr, (u_char *)
-              &((struct sockaddr_in6 *) r->connection->sockaddr)->sin6_addr,
-              16);
+        oa_addr_set(addr, (u_char *) &((struct sockaddr_in6 *) sa)->sin6_addr,
+                    16);
         break;
 #endif
 
     default:
-        break;                  /* family 0: in no allowlist */
+        ngx_memzero(addr, sizeof(oa_addr_t));   /* in no allowlist */
+        break;
     }
-
-    oa_policy_decide(&olcf->policy, &facts, &ctx->credential, &ctx->account,
-                     &ctx->verdict);
 }
 
 

@@ -6,6 +6,7 @@
  */
 
 #include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_introspection.h"
 
 
 static char *ngx_http_opsauth_merge_guard(ngx_conf_t *cf,
@@ -42,7 +43,10 @@ ngx_http_opsauth_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&omcf->stores, cf->pool, 2,
                        sizeof(ngx_http_opsauth_store_t *))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&omcf->endpoints, cf->pool, 4,
+                          sizeof(ngx_http_opsauth_endpoint_t))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -68,6 +72,9 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
      *     conf->store = NULL;
      *     conf->realm = { 0, NULL };
      *     conf->environment = 0;
+     *     conf->resource_metadata = { 0, NULL };
+     *     conf->endpoint = 0;
+     *     conf->introspection.uri = { 0, NULL };
      *     conf->policy, conf->names
      */
 
@@ -79,8 +86,12 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
     conf->admin = NGX_CONF_UNSET_PTR;
     conf->credential = NGX_CONF_UNSET_PTR;
     conf->identity = NGX_CONF_UNSET_PTR;
+    conf->introspection.valid = NGX_CONF_UNSET;
+    conf->introspection.claims = NGX_CONF_UNSET_PTR;
 
-    return conf;
+    conf->oauth = ngx_http_opsauth_oauth_create_conf(cf);
+
+    return conf->oauth ? conf : NULL;
 }
 
 
@@ -104,6 +115,8 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_str_value(conf->realm, prev->realm, "API");
+    ngx_conf_merge_str_value(conf->resource_metadata, prev->resource_metadata,
+                             "");
     ngx_conf_merge_uint_value(conf->error_format, prev->error_format,
                               NGX_HTTP_OPSAUTH_FORMAT_JSON);
     ngx_conf_merge_value(conf->forward_credential, prev->forward_credential,
@@ -111,6 +124,13 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->rules, prev->rules, NULL);
     ngx_conf_merge_ptr_value(conf->admin, prev->admin,
                              &ngx_http_opsauth_default_admin);
+
+    if (ngx_http_opsauth_merge_introspection(cf, &prev->introspection,
+                                             &conf->introspection)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
 
     if (prev->identity == NGX_CONF_UNSET_PTR) {
         prev->identity = ngx_http_opsauth_identity_defaults(cf);
@@ -140,6 +160,11 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_ptr_value(conf->credential, prev->credential, NULL);
+
+    rv = ngx_http_opsauth_oauth_merge_conf(cf, prev, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
 
     if (conf->named) {
         ngx_http_opsauth_merge_policy(conf);
@@ -245,7 +270,7 @@ ngx_http_opsauth_merge_names(ngx_conf_t *cf, ngx_http_opsauth_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (conf->store) {
+    if (conf->store && !conf->endpoint) {
         source = conf->credential->elts;
 
         for (i = 0; i < conf->credential->nelts; i++) {

@@ -13,6 +13,7 @@
 
 #include "ngx_http_opsauth.h"
 #include "ngx_http_opsauth_compat.h"
+#include "ngx_http_opsauth_introspection.h"
 
 
 static ngx_int_t ngx_http_opsauth_challenge(ngx_http_request_t *r,
@@ -108,8 +109,10 @@ ngx_http_opsauth_challenge(ngx_http_request_t *r,
         scope = ngx_http_opsauth_str(ctx->verdict.requirement->any);
     }
 
-    len = sizeof("Bearer realm=\"\", error=\"\", scope=\"\"") - 1
-          + olcf->realm.len + info->error.len + scope.len;
+    len = sizeof("Bearer realm=\"\", error=\"\", scope=\"\", "
+                 "resource_metadata=\"\"") - 1
+          + olcf->realm.len + info->error.len + scope.len
+          + olcf->resource_metadata.len;
 
     p = ngx_pnalloc(r->pool, len);
     if (p == NULL) {
@@ -127,6 +130,13 @@ ngx_http_opsauth_challenge(ngx_http_request_t *r,
 
     if (scope.len) {
         p = ngx_sprintf(p, ", scope=\"%V\"", &scope);
+    }
+
+    /* RFC 9728 section 5.1: where a client may learn how to get a token */
+
+    if (info->status == NGX_HTTP_UNAUTHORIZED && olcf->resource_metadata.len) {
+        p = ngx_sprintf(p, ", resource_metadata=\"%V\"",
+                        &olcf->resource_metadata);
     }
 
     value.len = p - value.data;
@@ -239,10 +249,19 @@ ngx_http_opsauth_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     ngx_http_opsauth_ctx_t        *ctx;
     ngx_http_opsauth_loc_conf_t   *olcf;
     ngx_http_opsauth_main_conf_t  *omcf;
+    ngx_http_opsauth_introspection_t  *introspection;
+
+    if (r != r->main) {
+        introspection = ngx_http_opsauth_introspection_of(r);
+
+        return introspection
+               ? ngx_http_opsauth_introspection_filter(r, introspection, in)
+               : ngx_http_next_body_filter(r, in);
+    }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_opsauth_module);
 
-    if (ctx == NULL || ctx->page == 0 || in == NULL || r != r->main) {
+    if (ctx == NULL || ctx->page == 0 || in == NULL) {
         return ngx_http_next_body_filter(r, in);
     }
 

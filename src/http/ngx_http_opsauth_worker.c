@@ -51,6 +51,8 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
 
     store->worker = worker;
 
+    ngx_queue_init(&worker->introspections);
+
     if (oa_hasher_init(&worker->hasher, store->peppers, store->npeppers)
         != OA_OK)
     {
@@ -274,27 +276,38 @@ ngx_http_opsauth_fill(ngx_http_opsauth_store_t *store,
 
 /* once for each record in a while, however often it is asked for */
 
-static void
-ngx_http_opsauth_log_invalid(ngx_http_opsauth_store_t *store,
-    ngx_opsauth_flight_t *flight, oa_str_t *field)
+ngx_uint_t
+ngx_http_opsauth_log_once(ngx_http_opsauth_worker_t *worker,
+    const u_char *key)
 {
-    uint64_t                    id;
-    ngx_str_t                   name;
-    ngx_uint_t                  i, n;
-    ngx_http_opsauth_worker_t  *worker;
+    uint64_t    id;
+    ngx_uint_t  i, n;
 
-    worker = store->worker;
     n = sizeof(worker->invalid) / sizeof(worker->invalid[0]);
 
-    ngx_memcpy(&id, flight->key, sizeof(uint64_t));
+    ngx_memcpy(&id, key, sizeof(uint64_t));
 
     for (i = 0; i < n; i++) {
         if (worker->invalid[i] == id) {
-            return;
+            return 0;
         }
     }
 
     worker->invalid[worker->ninvalid++ % n] = id;
+
+    return 1;
+}
+
+
+static void
+ngx_http_opsauth_log_invalid(ngx_http_opsauth_store_t *store,
+    ngx_opsauth_flight_t *flight, oa_str_t *field)
+{
+    ngx_str_t  name;
+
+    if (!ngx_http_opsauth_log_once(store->worker, flight->key)) {
+        return;
+    }
 
     name = flight->name;
 

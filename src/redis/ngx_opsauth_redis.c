@@ -17,10 +17,8 @@
 #include "ngx_opsauth_redis_conn.h"
 
 
-#define NGX_OPSAUTH_REDIS_OUT_MAX      (1024 * 1024)
 #define NGX_OPSAUTH_REDIS_OUT_COMPACT  (32 * 1024)
-/* one reply; a record beyond that is invalid, and read over */
-#define NGX_OPSAUTH_REDIS_REPLY_ELEMENTS  64
+/* of one reply; a record beyond that is invalid, and read over */
 #define NGX_OPSAUTH_REDIS_REPLY_BYTES  (256 * 1024)
 /* a store that is set up may be emptied: look again now and then */
 #define NGX_OPSAUTH_REDIS_MARKER_AGE   1000
@@ -40,6 +38,7 @@ static void ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
 static void ngx_opsauth_redis_compact(ngx_opsauth_redis_t *redis);
 static void ngx_opsauth_redis_flush_handler(ngx_event_t *ev);
 static void ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis);
+static void ngx_opsauth_redis_wipe(ngx_opsauth_redis_t *redis);
 static void ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
@@ -113,6 +112,7 @@ ngx_opsauth_redis_free(ngx_opsauth_link_t *link)
     ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
 
     if (redis->out.start) {
+        /* quit() has wiped what it held */
         ngx_free(redis->out.start);
     }
 
@@ -127,6 +127,31 @@ ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
 {
     size_t  before;
 
+    if (ngx_opsauth_redis_accept(redis, error) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    before = redis->out.last - redis->out.start;
+
+    if (ngx_opsauth_codec_encode_form(&redis->out, NGX_OPSAUTH_REDIS_OUT_MAX,
+                                      form, name, redis->link.log)
+        != NGX_OK)
+    {
+        *error = NGX_OPSAUTH_REDIS_FULL;
+        return NGX_DECLINED;
+    }
+
+    cmd->once = 0;
+    ngx_opsauth_redis_queue(redis, cmd, before);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_opsauth_redis_accept(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_error_e *error)
+{
     if (redis->closing || redis->link.doomed || redis->open
         || (redis->link.state == NGX_OPSAUTH_LINK_DOWN && redis->link.failures
             && (ngx_msec_int_t) (redis->link.retry_at - ngx_current_msec) > 0))
@@ -152,24 +177,20 @@ ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
         ngx_opsauth_redis_compact(redis);
     }
 
-    before = redis->out.last - redis->out.start;
+    return NGX_OK;
+}
 
-    if (ngx_opsauth_codec_encode_form(&redis->out, NGX_OPSAUTH_REDIS_OUT_MAX,
-                                      form, name, redis->link.log)
-        != NGX_OK)
-    {
-        *error = NGX_OPSAUTH_REDIS_FULL;
-        return NGX_DECLINED;
-    }
 
+void
+ngx_opsauth_redis_queue(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd, size_t before)
+{
     ngx_opsauth_redis_push(redis, cmd, before);
 
     /* an attempt that the breaker began is somebody's now */
     redis->link.timer.cancelable = 0;
 
     ngx_post_event(&redis->flush, &ngx_posted_events);
-
-    return NGX_OK;
 }
 
 
@@ -228,8 +249,6 @@ ngx_opsauth_redis_live(ngx_opsauth_redis_t *redis)
 }
 
 
-/* its bytes stand in out, from "before" on */
-
 static void
 ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, size_t before)
@@ -242,6 +261,8 @@ ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
     slot = ngx_opsauth_redis_slot(redis, redis->nslots++);
 
     slot->command = cmd;
+    slot->secret = cmd->once;
+    redis->secrets += cmd->once;
     slot->size = (uint32_t) (redis->out.last - redis->out.start - before);
 }
 
@@ -282,6 +303,10 @@ ngx_opsauth_redis_compact(ngx_opsauth_redis_t *redis)
     }
 
     ngx_memmove(out->start, out->start + redis->answered, rest);
+
+    if (redis->secrets) {
+        ngx_explicit_memzero(out->start + rest, redis->answered);
+    }
 
     out->pos -= redis->answered;
     out->last -= redis->answered;
@@ -344,6 +369,8 @@ ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis)
         return;
     }
 
+    ngx_opsauth_redis_wipe(redis);
+
     redis->link.connection->idle = (ngx_opsauth_redis_live(redis) == 0);
 
     ngx_opsauth_redis_set_timer(redis);
@@ -368,6 +395,35 @@ ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis)
         slot->flush = redis->flushes;
         slot->command->sent_at = now;
         slot->command->deadline = now + redis->link.conf->timeout;
+    }
+}
+
+
+/* what was written of commands that are never sent again */
+
+static void
+ngx_opsauth_redis_wipe(ngx_opsauth_redis_t *redis)
+{
+    u_char                    *p;
+    ngx_uint_t                 i;
+    ngx_opsauth_redis_slot_t  *slot;
+
+    p = redis->out.start + redis->answered;
+
+    for (i = 0; i < redis->nsent && redis->secrets; i++) {
+        slot = ngx_opsauth_redis_slot(redis, i);
+
+        if (p + slot->size > redis->out.pos) {
+            break;
+        }
+
+        if (slot->secret) {
+            ngx_explicit_memzero(p, slot->size);
+            slot->secret = 0;
+            redis->secrets--;
+        }
+
+        p += slot->size;
     }
 }
 
@@ -486,6 +542,10 @@ ngx_opsauth_redis_reply(ngx_opsauth_link_t *link, ngx_opsauth_reply_t *reply)
 
     ngx_opsauth_link_alive(&redis->link);
 
+    if (cmd->once) {
+        ngx_opsauth_redis_done_log(redis, cmd);
+    }
+
     cmd->done = 1;
     cmd->handler(cmd, reply, NGX_OPSAUTH_REDIS_OK);
 }
@@ -506,7 +566,9 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
             ngx_queue_insert_tail(&redis->ending, &cmd->queue);
         }
 
-        ngx_opsauth_link_fail_reply(&redis->link, entry, reply, "HMGET");
+        ngx_opsauth_link_fail_reply(&redis->link, entry, reply,
+                                    cmd->once ? (char *) cmd->verb.data
+                                              : "HMGET");
         return;
     }
 
@@ -519,10 +581,15 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
         return;
     }
 
-    ngx_opsauth_redis_error_log(redis, entry, reply);
+    if (cmd->once) {
+        ngx_opsauth_redis_refused_log(redis, cmd, entry, reply);
+
+    } else {
+        ngx_opsauth_redis_error_log(redis, entry, reply);
+    }
 
     cmd->done = 1;
-    cmd->handler(cmd, NULL, entry->error);
+    cmd->handler(cmd, cmd->once ? reply : NULL, entry->error);
 }
 
 

@@ -21,6 +21,9 @@
 /* commands under way or queued on one connection (REDIS section 3) */
 #define NGX_OPSAUTH_REDIS_PENDING_MAX  1024
 
+/* elements of one reply, of all levels together */
+#define NGX_OPSAUTH_REDIS_REPLY_ELEMENTS  64
+
 
 typedef struct ngx_opsauth_redis_s          ngx_opsauth_redis_t;
 typedef struct ngx_opsauth_redis_command_s  ngx_opsauth_redis_command_t;
@@ -66,8 +69,13 @@ typedef enum {
                                            -MASTERDOWN -CLUSTERDOWN */
     NGX_OPSAUTH_REDIS_DENIED,           /* -NOAUTH -WRONGPASS -NOPERM */
     NGX_OPSAUTH_REDIS_WRONGTYPE,        /* this key's own trouble */
-    NGX_OPSAUTH_REDIS_MOVED,            /* -MOVED -ASK: it is a cluster */
-    NGX_OPSAUTH_REDIS_ERROR             /* any other error reply */
+    NGX_OPSAUTH_REDIS_MOVED,            /* -MOVED -ASK -CROSSSLOT: it is a
+                                           cluster */
+    NGX_OPSAUTH_REDIS_ERROR,            /* any other error reply */
+    NGX_OPSAUTH_REDIS_READONLY,         /* -READONLY -NOREPLICAS -OOM -MISCONF:
+                                           it takes no writes */
+    NGX_OPSAUTH_REDIS_NOSCRIPT          /* -NOSCRIPT: no such script, so that
+                                           nothing has run */
 } ngx_opsauth_redis_error_e;
 
 
@@ -87,9 +95,14 @@ struct ngx_opsauth_redis_command_s {
     ngx_msec_t                     sent_at;     /* CLOCK_MONOTONIC, ms, read
                                                    fresh before the write */
     ngx_msec_t                     deadline;
+    ngx_str_t                      verb;        /* of a command, for logs; a
+                                                   read has none */
     unsigned                       retried:1;
     unsigned                       done:1;      /* handler was called */
     /* what follows is the connection's own */
+    unsigned                       once:1;      /* no read: never sent again,
+                                                   wiped when written, and its
+                                                   handler gets error replies */
     ngx_opsauth_redis_error_e      error;
 };
 

@@ -2,6 +2,7 @@
  * What the rooms of the command connection share; nobody else includes it.
  *
  * ngx_opsauth_redis.c        commands: queue, write, replies
+ * ngx_opsauth_command.c      those that are no reads, their callers' side
  * ngx_opsauth_redis_slow.c   deadlines, and the breaker
  * ngx_opsauth_redis_lost.c   what becomes of commands when the link is lost
  * ngx_opsauth_redis_log.c    what the error log gets of the answers
@@ -14,7 +15,8 @@
  *     |<---------------- nsent --------------------->|
  *
  * The bytes of all slots stand in "out" in the same order, from
- * out.start + answered on: a command can be sent again without its caller.
+ * out.start + answered on: a read can be sent again without its caller. Those
+ * of a command that is no read are wiped as soon as they are written.
  */
 
 #ifndef NGX_OPSAUTH_REDIS_CONN_H
@@ -26,12 +28,17 @@
 /* one more for the marker's read */
 #define NGX_OPSAUTH_REDIS_SLOTS        (NGX_OPSAUTH_REDIS_PENDING_MAX + 1)
 
+#define NGX_OPSAUTH_REDIS_OUT_MAX      (1024 * 1024)
+/* of one reply */
+#define NGX_OPSAUTH_REDIS_REPLY_ELEMENTS  64
+
 
 typedef struct {
     ngx_opsauth_redis_command_t  *command;      /* NULL: a tombstone */
     ngx_msec_t                    sent_at;
     uint32_t                      size;         /* bytes in out */
     uint32_t                      flush;        /* number of its flush */
+    unsigned                      secret:1;     /* to be wiped in out */
 } ngx_opsauth_redis_slot_t;
 
 
@@ -53,6 +60,7 @@ struct ngx_opsauth_redis_s {
     size_t                        answered;
     uint32_t                      flushes;
     uint32_t                      heard;        /* flush before last bytes */
+    ngx_uint_t                    secrets;      /* slots to be wiped */
 
     ngx_uint_t                    head;
     ngx_uint_t                    nslots;
@@ -75,6 +83,11 @@ struct ngx_opsauth_redis_s {
 
     ngx_msec_t                    dropped_at;
 
+    /* a command was refused, as last logged */
+    const ngx_opsauth_redis_entry_t  *refused;
+    u_char                        refused_verb[16];
+    ngx_msec_t                    refused_at;
+
     unsigned                      marked:1;
     unsigned                      marking:1;    /* a marker's read is out */
     unsigned                      late:1;       /* no reply came in time */
@@ -89,6 +102,12 @@ struct ngx_opsauth_redis_s {
 
 /* ngx_opsauth_redis.c */
 
+/* of both kinds: may there be one more now? */
+ngx_int_t ngx_opsauth_redis_accept(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_error_e *error);
+/* after accept(): its bytes were put into out, from "before" on */
+void ngx_opsauth_redis_queue(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd, size_t before);
 /* of live commands of our callers */
 ngx_uint_t ngx_opsauth_redis_live(ngx_opsauth_redis_t *redis);
 void ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis);
@@ -122,6 +141,12 @@ void ngx_opsauth_redis_move(ngx_opsauth_redis_t *redis);
 
 void ngx_opsauth_redis_error_log(ngx_opsauth_redis_t *redis,
     const ngx_opsauth_redis_entry_t *entry, ngx_opsauth_reply_t *reply);
+/* the same for a command: two lines for as long as it is refused */
+void ngx_opsauth_redis_refused_log(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd, const ngx_opsauth_redis_entry_t *entry,
+    ngx_opsauth_reply_t *reply);
+void ngx_opsauth_redis_done_log(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd);
 void ngx_opsauth_redis_marker_log(ngx_opsauth_redis_t *redis,
     ngx_opsauth_reply_t *reply);
 /* a store that nobody has set up, or that lost its data */

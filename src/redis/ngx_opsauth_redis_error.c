@@ -12,8 +12,14 @@
 #define ngx_opsauth_redis_entry(text, error, fatal, remedy)                   \
     { ngx_string(text), NGX_OPSAUTH_REDIS_##error, fatal, 0, remedy }
 
-#define ngx_opsauth_redis_elsewhere(text, error)                              \
-    { ngx_string(text), NGX_OPSAUTH_REDIS_##error, 0, 1, NULL }
+#define ngx_opsauth_redis_elsewhere(text, error, remedy)                      \
+    { ngx_string(text), NGX_OPSAUTH_REDIS_##error, 0, 1, remedy }
+
+
+static const ngx_opsauth_redis_entry_t *ngx_opsauth_redis_find(
+    const ngx_str_t *text);
+static ngx_uint_t ngx_opsauth_redis_begins(const ngx_str_t *text,
+    const ngx_str_t *with);
 
 
 static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
@@ -26,8 +32,8 @@ static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
 
     /* nor will it soon: after a failover it is another one that serves */
 
-    ngx_opsauth_redis_elsewhere("MASTERDOWN", BUSY),
-    ngx_opsauth_redis_elsewhere("CLUSTERDOWN", BUSY),
+    ngx_opsauth_redis_elsewhere("MASTERDOWN", BUSY, NULL),
+    ngx_opsauth_redis_elsewhere("CLUSTERDOWN", BUSY, NULL),
 
     /* said instead of the first reply, before the server closes */
 
@@ -44,13 +50,33 @@ static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_entries[] = {
         "it is in protected mode"),
     ngx_opsauth_redis_entry("NOPERM", DENIED, 0,
         "the ACL of its user must allow HMGET on the store's keys"),
+    /* of a command in a script: of Redis 6, 7.0, 7.2 with Valkey */
+    ngx_opsauth_redis_entry("The user executing the script", DENIED, 0, NULL),
+    ngx_opsauth_redis_entry("ERR The user executing the script", DENIED, 0,
+        NULL),
+    ngx_opsauth_redis_entry("ERR ACL failure in script:", DENIED, 0, NULL),
 
     ngx_opsauth_redis_entry("WRONGTYPE", WRONGTYPE, 0, NULL),
 
     ngx_opsauth_redis_entry("MOVED", MOVED, 0,
         "this is a cluster, and the store is configured for one server"),
     ngx_opsauth_redis_entry("ASK", MOVED, 0,
-        "this is a cluster, and the store is configured for one server")
+        "this is a cluster, and the store is configured for one server"),
+    ngx_opsauth_redis_entry("CROSSSLOT", MOVED, 0,
+        "this is a cluster, and the store is configured for one server"),
+
+    /* it is read, and can't be written to */
+
+    ngx_opsauth_redis_elsewhere("READONLY", READONLY,
+        "it is a replica: tokens are issued where the master is"),
+    ngx_opsauth_redis_entry("NOREPLICAS", READONLY, 0,
+        "it has fewer replicas than its min-replicas-to-write"),
+    ngx_opsauth_redis_entry("OOM", READONLY, 0,
+        "it has reached its maxmemory"),
+    ngx_opsauth_redis_entry("MISCONF", READONLY, 0,
+        "it can't write to its disk, see its own log"),
+
+    ngx_opsauth_redis_entry("NOSCRIPT", NOSCRIPT, 0, NULL)
 };
 
 
@@ -61,11 +87,53 @@ static const ngx_opsauth_redis_entry_t  ngx_opsauth_redis_other =
 const ngx_opsauth_redis_entry_t *
 ngx_opsauth_redis_error_entry(ngx_opsauth_reply_t *reply)
 {
+    size_t                            i;
     ngx_str_t                         text;
-    ngx_uint_t                        i;
     const ngx_opsauth_redis_entry_t  *entry;
 
+    static ngx_str_t  script = ngx_string("ERR Error running script");
+
     text = reply->str;
+
+    if (!ngx_opsauth_redis_begins(&text, &script)) {
+        entry = ngx_opsauth_redis_find(&text);
+
+        return entry ? entry : &ngx_opsauth_redis_other;
+    }
+
+    /* before Redis 7 a command's own error stands behind where it happened:
+       "(call to f_...): @user_script:1: @user_script: 1: -OOM ..." */
+
+    for (i = 0; i + 2 < reply->str.len; i++) {
+
+        if (reply->str.data[i] != ':' || reply->str.data[i + 1] != ' ') {
+            continue;
+        }
+
+        text.data = reply->str.data + i + 2;
+        text.len = reply->str.len - i - 2;
+
+        if (*text.data == '-') {
+            text.data++;
+            text.len--;
+        }
+
+        entry = ngx_opsauth_redis_find(&text);
+
+        if (entry && !entry->fatal) {
+            return entry;
+        }
+    }
+
+    return &ngx_opsauth_redis_other;
+}
+
+
+static const ngx_opsauth_redis_entry_t *
+ngx_opsauth_redis_find(const ngx_str_t *text)
+{
+    ngx_uint_t                        i;
+    const ngx_opsauth_redis_entry_t  *entry;
 
     for (i = 0;
          i < sizeof(ngx_opsauth_redis_entries)
@@ -74,18 +142,27 @@ ngx_opsauth_redis_error_entry(ngx_opsauth_reply_t *reply)
     {
         entry = &ngx_opsauth_redis_entries[i];
 
-        if (text.len < entry->text.len
-            || ngx_memcmp(text.data, entry->text.data, entry->text.len) != 0)
-        {
-            continue;
-        }
-
-        if (text.len == entry->text.len || text.data[entry->text.len] == ' ') {
+        if (ngx_opsauth_redis_begins(text, &entry->text)) {
             return entry;
         }
     }
 
-    return &ngx_opsauth_redis_other;
+    return NULL;
+}
+
+
+/* with whole words */
+
+static ngx_uint_t
+ngx_opsauth_redis_begins(const ngx_str_t *text, const ngx_str_t *with)
+{
+    if (text->len < with->len
+        || ngx_memcmp(text->data, with->data, with->len) != 0)
+    {
+        return 0;
+    }
+
+    return (text->len == with->len || text->data[with->len] == ' ');
 }
 
 
@@ -156,6 +233,12 @@ ngx_opsauth_redis_error_name(ngx_opsauth_redis_error_e error)
 
     case NGX_OPSAUTH_REDIS_MOVED:
         return "moved";
+
+    case NGX_OPSAUTH_REDIS_READONLY:
+        return "readonly";
+
+    case NGX_OPSAUTH_REDIS_NOSCRIPT:
+        return "noscript";
 
     case NGX_OPSAUTH_REDIS_ERROR:
         return "error";

@@ -7,6 +7,10 @@
 #include "ngx_opsauth_redis_conn.h"
 
 
+/* a command that is refused now and then is told of at most this often */
+#define NGX_OPSAUTH_REDIS_REFUSED_AGE  10000
+
+
 /* an error reply to a command that costs the command alone */
 
 void
@@ -52,6 +56,94 @@ ngx_opsauth_redis_error_log(ngx_opsauth_redis_t *redis,
                   "%V%s%s", &link->conf->url, &link->conf->name, &word,
                   entry->remedy ? ": " : "",
                   entry->remedy ? entry->remedy : "");
+}
+
+
+/*
+ * An error reply to a command that is no read: one line when it begins and one
+ * when it ends, of all connections together, since a replica is left, and come
+ * back to, once a second. Reads may be well meanwhile.
+ */
+
+void
+ngx_opsauth_redis_refused_log(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd, const ngx_opsauth_redis_entry_t *entry,
+    ngx_opsauth_reply_t *reply)
+{
+    u_char               why[64];
+    size_t               len;
+    ngx_str_t            word;
+    ngx_uint_t           level;
+    const char          *remedy;
+    ngx_opsauth_link_t  *link = &redis->link;
+
+    word = entry->text.len ? entry->text : ngx_opsauth_redis_error_word(reply);
+    remedy = entry->remedy;
+    level = NGX_LOG_ERR;
+
+    switch (entry->error) {
+
+    case NGX_OPSAUTH_REDIS_BUSY:
+        (void) ngx_snprintf(why, sizeof(why), "it answers %V%Z", &word);
+        ngx_opsauth_link_trouble(link, entry->error, 0, (char *) why);
+        return;
+
+    case NGX_OPSAUTH_REDIS_WRONGTYPE:
+    case NGX_OPSAUTH_REDIS_NOSCRIPT:
+        ngx_opsauth_link_alive(link);
+        return;
+
+    case NGX_OPSAUTH_REDIS_DENIED:
+        remedy = "the ACL of its user must allow what a gateway needs that "
+                 "issues tokens";
+        level = NGX_LOG_CRIT;
+        break;
+
+    default:
+        ngx_opsauth_link_alive(link);
+        break;
+    }
+
+    if (redis->refused_at
+        && (redis->refused == entry
+            || ngx_current_msec - redis->refused_at
+               < NGX_OPSAUTH_REDIS_REFUSED_AGE))
+    {
+        return;
+    }
+
+    redis->refused = entry;
+    redis->refused_at = ngx_current_msec;
+
+    len = ngx_min(cmd->verb.len, sizeof(redis->refused_verb) - 1);
+    ngx_memcpy(redis->refused_verb, cmd->verb.data, len);
+    redis->refused_verb[len] = '\0';
+
+    ngx_log_error(level, link->log, 0,
+                  "opsauth: redis \"%V\" of store \"%V\" answers %s with "
+                  "%V%s%s", &link->conf->url, &link->conf->name,
+                  redis->refused_verb, &word, remedy ? ": " : "",
+                  remedy ? remedy : "");
+}
+
+
+void
+ngx_opsauth_redis_done_log(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd)
+{
+    ngx_opsauth_link_t  *link = &redis->link;
+
+    if (redis->refused == NULL
+        || ngx_strcmp(redis->refused_verb, cmd->verb.data) != 0)
+    {
+        return;
+    }
+
+    redis->refused = NULL;
+
+    ngx_log_error(NGX_LOG_NOTICE, link->log, 0,
+                  "opsauth: redis \"%V\" of store \"%V\" does %s again",
+                  &link->conf->url, &link->conf->name, redis->refused_verb);
 }
 
 

@@ -9,6 +9,9 @@
  * | protocol error, NOAUTH                |                   | change of state
  * | leads to the wrong server             | go out once more  | connect anew
  * | nginx wants it closed                 | end               | -
+ *
+ * Of commands that are no reads only those go out, for the first time, of which
+ * not a byte was written: one that was may have been done.
  */
 
 #include "ngx_opsauth_redis_conn.h"
@@ -16,6 +19,8 @@
 
 static ngx_uint_t ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_retry_e retry, ngx_opsauth_redis_error_e error);
+static ngx_uint_t ngx_opsauth_redis_again(ngx_opsauth_redis_t *redis,
+    ngx_uint_t i, const u_char *bytes, ngx_opsauth_redis_retry_e retry);
 static void ngx_opsauth_redis_close(ngx_opsauth_redis_t *redis);
 
 
@@ -141,7 +146,7 @@ ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
 {
     u_char                       *src, *dst;
     uint32_t                      size;
-    ngx_uint_t                    i, kept, unsent;
+    ngx_uint_t                    i, kept;
     ngx_opsauth_redis_slot_t     *slot;
     ngx_opsauth_redis_command_t  *cmd;
 
@@ -157,19 +162,12 @@ ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
         slot = ngx_opsauth_redis_slot(redis, i);
         cmd = slot->command;
         size = slot->size;
-        unsent = (i >= redis->nsent);
 
         if (cmd == NULL || cmd == &redis->marker) {
             /* nobody waits for it */
 
-        } else if (retry
-                   && (unsent
-                       || (!cmd->retried
-                           && (retry == NGX_OPSAUTH_REDIS_RETRY_ALL
-                               || (int32_t) (slot->flush - redis->heard)
-                                  > 0))))
-        {
-            cmd->retried |= !unsent;
+        } else if (retry && ngx_opsauth_redis_again(redis, i, src, retry)) {
+            cmd->retried |= (i < redis->nsent);
 
             ngx_memmove(dst, src, size);
             dst += size;
@@ -184,6 +182,16 @@ ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
         src += size;
     }
 
+    /* the rest of it, and what was moved away */
+
+    ngx_explicit_memzero(dst, redis->out.last - dst);
+
+    redis->secrets = 0;
+
+    for (i = 0; i < kept; i++) {
+        redis->secrets += ngx_opsauth_redis_slot(redis, i)->secret;
+    }
+
     redis->nslots = kept;
     redis->nsent = 0;
     redis->ndead = 0;
@@ -195,4 +203,31 @@ ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
     redis->out.last = dst;
 
     return kept;
+}
+
+
+/* may the i-th, whose bytes these are, be sent on another connection? */
+
+static ngx_uint_t
+ngx_opsauth_redis_again(ngx_opsauth_redis_t *redis, ngx_uint_t i,
+    const u_char *bytes, ngx_opsauth_redis_retry_e retry)
+{
+    ngx_opsauth_redis_slot_t  *slot;
+
+    if (i >= redis->nsent) {
+        return 1;
+    }
+
+    slot = ngx_opsauth_redis_slot(redis, i);
+
+    if (slot->command->retried) {
+        return 0;
+    }
+
+    if (slot->command->once) {
+        return (bytes >= redis->out.pos);
+    }
+
+    return (retry == NGX_OPSAUTH_REDIS_RETRY_ALL
+            || (int32_t) (slot->flush - redis->heard) > 0);
 }

@@ -199,9 +199,11 @@ CONF
     server {
         listen 127.0.0.1:$port backlog=1024;
         location / { $guard proxy_pass http://backend; }
+        @{[$with ? "location = /oauth/token { opsauth_oauth token store$port; }" : '']}
     }
 CONF
     }
+    $text = "    opsauth_oauth_issuer http://127.0.0.1;\n$text" if $with;
     return $text;
 }
 
@@ -268,7 +270,12 @@ sub _set {
 sub _records {
     my ($self, $keys) = @_;
     my $now = 1709164800;
-    my @commands = resp('HSET', 'opsauth:meta', 'v', 1);
+    my @commands = (
+        resp('HSET', 'opsauth:meta', 'v', 1),
+        resp('HSET', 'opsauth:client:bench', v => 1, account => 'acct_000000', name => 'Bench',
+            secret => hmac_sha256_hex('secret-of-the-bench-client-of-nobody', PEPPER),
+            grants => 'client_credentials', auth_method => 'client_secret_basic',
+            scopes => 'read:tenants', created => $now));
     my $n = 0;
     for my $key (@$keys) {
         my $account = sprintf 'acct_%06d', $n / PER_ACCOUNT;

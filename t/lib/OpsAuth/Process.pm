@@ -11,6 +11,7 @@ use POSIX ();
 use Time::HiRes qw(sleep time);
 
 my %started;            # pid => [owner's pid, name]
+my @first;              # what to do before any of them is killed
 
 # A text that is the same for all processes of one t/run and in no other run.
 sub run_id {
@@ -20,7 +21,8 @@ sub run_id {
 # Executes a program in the background. stdout and stderr go to files, so that
 # a process that stays behind never holds prove's pipe open.
 #
-#   command => [words], stdout => path, stderr => path, env => {NAME => value}
+#   command => [words], stdin => path, stdout => path, stderr => path,
+#   env => {NAME => value}
 sub spawn {
     my ($class, %o) = @_;
     run_id();
@@ -28,7 +30,7 @@ sub spawn {
     return $pid if $pid;
 
     @ENV{keys %{$o{env}}} = values %{$o{env}} if $o{env};
-    open STDIN,  '<',  '/dev/null'                or POSIX::_exit(126);
+    open STDIN,  '<',  $o{stdin}  // '/dev/null'  or POSIX::_exit(126);
     open STDOUT, '>>', $o{stdout} // '/dev/null'  or POSIX::_exit(126);
     open STDERR, '>>', $o{stderr} // '/dev/null'  or POSIX::_exit(126);
     $SIG{$_} = 'DEFAULT' for qw(PIPE INT TERM HUP ALRM);
@@ -191,7 +193,11 @@ sub cpu {
 
 # --- the end ------------------------------------------------------------------
 
+# code for a process that must be told to end, as it would leave others behind
+sub before_stop_all { my ($class, $code) = @_; push @first, [$$, $code] }
+
 sub stop_all {
+    $_->[1]->() for grep { $_->[0] == $$ } splice @first;
     my @mine = grep { $started{$_}[0] == $$ } keys %started or return;
     # an nginx master must take its workers along; killed, it would leave them
     my @masters = grep { OpsAuth::Process->title($_) =~ /^nginx: master/ } @mine;
