@@ -245,4 +245,25 @@ SKIP: {
     };
 }
 
+subtest 'a client that takes its answer slowly' => sub {
+    my $t = OpsAuth::Test->new(workers => 1);
+    my $store = $t->store;
+    my $o = OpsAuth::OAuth->new(t => $t, store => $store);
+    $store->account('acme');
+    $o->client('app');
+    $o->client('web', grants => 'authorization_code', redirect_uris => 'https://app.test/cb');
+    $t->config_http($o->conf(token => 'limit_rate 300;', server => '
+        location = /slow/metadata { limit_rate 300; opsauth_oauth metadata; }
+        location = /slow/authorize { limit_rate 2k; opsauth_oauth_subject $http_x_user; opsauth_oauth authorize; }'));
+    $t->start;
+    is($o->post('token', { client => 'app' }, @GRANT)->status, 200, 'a token');
+    is(said($o->post('token', { client => 'app', secret => 'x' }, @GRANT)), '401 invalid_client', 'an error');
+    is($t->get('/slow/metadata')->status, 200, 'a document');
+    my $uri = '/slow/authorize?response_type=code&client_id=web&code_challenge_method=S256&code_challenge=' . 'A' x 43;
+    my $page = $t->get($uri, headers => [['X-User', 'alice']]);
+    like($page->body, qr{</html>}, 'a page') or diag $page->error;
+    is($t->request('HEAD', $uri, headers => [['X-User', 'alice']])->status, 200, 'a header');
+    $t->finish;
+};
+
 done_testing();

@@ -164,6 +164,11 @@ subtest 'introspection' => sub {
         my $r = ask($what);
         is($r->status . ' ' . $r->body, '200 {"active":false}', $name);
     };
+    my $foreign = $store->token;
+    $store->credential($foreign, kind => 'access_token', account => 'acme', introspected => time, expires => time + 60);
+    $r = ask($foreign)->json;
+    ok($r->{active}, 'one that another server was asked about') or diag explain $r;
+    ok(!exists $r->{iss}, 'is not said to be ours');
     my $login = login('web');
     $r = ask($login->{refresh_token}, form => [token_type_hint => 'access_token'])->json;
     ok($r->{active} && $r->{sub} eq 'alice' && $r->{client_id} eq 'web' && $r->{account} eq 'short', 'a refresh token')

@@ -113,6 +113,8 @@ ngx_http_opsauth_oauth_handler(ngx_http_request_t *r)
             return NGX_DONE;
         }
 
+        ngx_http_opsauth_oauth_leave(oauth);
+
         return rc;
     }
 

@@ -211,6 +211,10 @@ ngx_opsauth_reply_t *ngx_http_opsauth_oauth_reply(
 void ngx_http_opsauth_oauth_run(ngx_http_opsauth_oauth_t *oauth,
     ngx_http_opsauth_oauth_step_pt step);
 
+/* the request is answered, perhaps in the middle of a step: replies that are
+   due don't go on with it any more */
+void ngx_http_opsauth_oauth_leave(ngx_http_opsauth_oauth_t *oauth);
+
 /* an array's n-th string; data NULL: it isn't one, or nil */
 oa_str_t ngx_http_opsauth_oauth_text(ngx_opsauth_reply_t *reply, ngx_uint_t n);
 

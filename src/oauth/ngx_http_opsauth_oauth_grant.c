@@ -389,8 +389,13 @@ ngx_http_opsauth_oauth_new_refresh(ngx_http_opsauth_oauth_t *oauth,
         }
     }
 
+    /* a family keeps the pepper that it was made under: who finds it can tell
+       its own tokens, also where a newer pepper hasn't come yet, and doesn't
+       take one for a replay */
+
     grant->refresh = token;
-    grant->refresh_digest = ngx_http_opsauth_oauth_digest(oauth, 0,
+    grant->refresh_digest = ngx_http_opsauth_oauth_digest(oauth,
+                                              grant->pepper,
                                               ngx_http_opsauth_view(&token));
 
     return grant->refresh_digest.data ? NGX_OK : NGX_ERROR;

@@ -42,6 +42,7 @@ typedef struct {
 
     /* of a code or a family that was presented: where it is, and its fields */
     ngx_str_t                       digest;         /* what the key has */
+    ngx_uint_t                      pepper;         /* of a family's digest */
     oa_str_t                        presented;
     ngx_str_t                       presented_digest;
     const oa_str_t                 *fields;

@@ -20,6 +20,7 @@ enum {
     NGX_HTTP_OPSAUTH_OAUTH_ACCESS_CREATED,
     NGX_HTTP_OPSAUTH_OAUTH_ACCESS_SUBJECT,
     NGX_HTTP_OPSAUTH_OAUTH_ACCESS_CLIENT,
+    NGX_HTTP_OPSAUTH_OAUTH_ACCESS_INTROSPECTED,
     NGX_HTTP_OPSAUTH_OAUTH_ACCESS_FIELDS
 };
 
@@ -34,6 +35,7 @@ typedef struct {
     oa_str_t   client;
     oa_str_t   expires;
     oa_str_t   created;
+    unsigned   foreign:1;       /* another server's, which was asked about it */
 } ngx_http_opsauth_oauth_about_t;
 
 
@@ -61,7 +63,7 @@ static void ngx_http_opsauth_oauth_about_number(json_t *body, const char *name,
 
 static const char *const  ngx_http_opsauth_oauth_access_fields[] = {
     "id", "kind", "account", "state", "environment", "scopes", "expires",
-    "created", "subject", "client"
+    "created", "subject", "client", "introspected"
 };
 
 
@@ -277,6 +279,9 @@ ngx_http_opsauth_oauth_introspect_access(ngx_http_opsauth_oauth_t *oauth,
                                    NGX_HTTP_OPSAUTH_OAUTH_ACCESS_EXPIRES);
     about->created = ngx_http_opsauth_oauth_text(reply,
                                    NGX_HTTP_OPSAUTH_OAUTH_ACCESS_CREATED);
+    about->foreign = (ngx_http_opsauth_oauth_text(reply,
+                                   NGX_HTTP_OPSAUTH_OAUTH_ACCESS_INTROSPECTED)
+                          .data != NULL);
 
     return NGX_OK;
 }
@@ -324,8 +329,13 @@ ngx_http_opsauth_oauth_active(ngx_http_opsauth_oauth_t *oauth,
 
     json_object_set_new(body, "scope",
                         ngx_http_opsauth_oauth_json_str(about->scopes));
-    json_object_set_new(body, "iss",
+
+    /* whose another server's token is, the record doesn't say */
+
+    if (!about->foreign) {
+        json_object_set_new(body, "iss",
                         ngx_http_opsauth_oauth_json_str(oauth->conf->issuer));
+    }
 
     if (!grant->is_refresh) {
         json_object_set_new(body, "token_type", json_string("Bearer"));

@@ -107,6 +107,7 @@ ngx_http_opsauth_oauth_family_take(ngx_http_opsauth_oauth_t *oauth)
     }
 
     grant->digest = oauth->digests[found];
+    grant->pepper = found;
     reply = ngx_http_opsauth_oauth_reply(oauth, found);
 
     fields = ngx_palloc(oauth->request->pool,
@@ -122,7 +123,7 @@ ngx_http_opsauth_oauth_family_take(ngx_http_opsauth_oauth_t *oauth)
     grant->fields = fields;
     ngx_str_null(&digest);
 
-    /* it may have been rotated under another pepper than the family was made */
+    /* one that others wrote may be under another pepper than its family */
 
     stored = &fields[NGX_HTTP_OPSAUTH_OAUTH_FAMILY_CURRENT];
 

@@ -100,8 +100,12 @@ ngx_http_opsauth_oauth_send(ngx_http_opsauth_oauth_t *oauth, ngx_uint_t status,
 
     rc = ngx_http_send_header(r);
 
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+    if (rc == NGX_ERROR || rc > NGX_OK) {
         return rc;
+    }
+
+    if (r->header_only) {
+        return NGX_OK;
     }
 
     b->pos = body->data;
@@ -113,7 +117,12 @@ ngx_http_opsauth_oauth_send(ngx_http_opsauth_oauth_t *oauth, ngx_uint_t status,
     out.buf = b;
     out.next = NULL;
 
-    return ngx_http_output_filter(r, &out);
+    rc = ngx_http_output_filter(r, &out);
+
+    /* what could not be sent at once nginx sends when the request is finalized;
+       a step's NGX_AGAIN would say that it isn't answered yet */
+
+    return (rc == NGX_AGAIN) ? NGX_OK : rc;
 }
 
 

@@ -296,7 +296,26 @@ ngx_http_opsauth_oauth_run(ngx_http_opsauth_oauth_t *oauth,
     rc = step(oauth);
 
     if (rc != NGX_AGAIN) {
+        ngx_http_opsauth_oauth_leave(oauth);
         ngx_http_finalize_request(r, rc);
+    }
+}
+
+
+void
+ngx_http_opsauth_oauth_leave(ngx_http_opsauth_oauth_t *oauth)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_OPSAUTH_OAUTH_SLOTS; i++) {
+        if (oauth->slots[i].command) {
+            ngx_opsauth_command_cancel(oauth->slots[i].command);
+            oauth->slots[i].command = NULL;
+        }
+    }
+
+    if (oauth->event.posted) {
+        ngx_delete_posted_event(&oauth->event);
     }
 }
 
@@ -311,19 +330,9 @@ ngx_http_opsauth_oauth_cleanup(void *data)
 {
     ngx_http_opsauth_oauth_t *oauth = data;
 
-    ngx_uint_t                        i;
     ngx_http_opsauth_oauth_secret_t  *secret;
 
-    for (i = 0; i < NGX_HTTP_OPSAUTH_OAUTH_SLOTS; i++) {
-        if (oauth->slots[i].command) {
-            ngx_opsauth_command_cancel(oauth->slots[i].command);
-            oauth->slots[i].command = NULL;
-        }
-    }
-
-    if (oauth->event.posted) {
-        ngx_delete_posted_event(&oauth->event);
-    }
+    ngx_http_opsauth_oauth_leave(oauth);
 
     for (secret = oauth->secrets; secret; secret = secret->next) {
         OPENSSL_cleanse(secret->data, secret->size);
