@@ -275,6 +275,27 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
       0,
       NULL },
 
+    { ngx_string("usage"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, usage_on),
+      NULL },
+
+    { ngx_string("usage_zone"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, usage_size),
+      NULL },
+
+    { ngx_string("usage_interval"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, usage_interval),
+      NULL },
+
       ngx_null_command
 };
 

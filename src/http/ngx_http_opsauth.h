@@ -28,6 +28,7 @@
 #include "ngx_opsauth_feed.h"
 #include "ngx_opsauth_lookup.h"
 #include "ngx_opsauth_redis.h"
+#include "ngx_opsauth_usage.h"
 
 
 extern ngx_module_t  ngx_http_opsauth_module;
@@ -50,6 +51,10 @@ extern ngx_module_t  ngx_http_opsauth_module;
 #define NGX_HTTP_OPSAUTH_ROOM            (1024 + sizeof(ngx_opsauth_entry_t))
 
 
+/* what one process needs to write usage; see usage.c */
+typedef struct ngx_http_opsauth_usage_s  ngx_http_opsauth_usage_t;
+
+
 /* what one process needs to ask one store; made at its first request */
 typedef struct {
     oa_hasher_t                     hasher;
@@ -63,6 +68,7 @@ typedef struct {
     ngx_uint_t                      ninvalid;
     ngx_queue_t                     introspections; /* under way */
     ngx_uint_t                      nintrospections;
+    ngx_http_opsauth_usage_t       *usage;      /* NULL: off */
 } ngx_http_opsauth_worker_t;
 
 
@@ -85,6 +91,14 @@ typedef struct {
     ngx_msec_t                      lease;
     ngx_msec_t                      stale;
     ngx_opsauth_cache_t             cache;
+
+    ngx_flag_t                      usage_on;
+    size_t                          usage_size;
+    ngx_msec_t                      usage_interval;
+    ngx_str_t                       usage_prefix;   /* "<prefix>usage:" */
+    ngx_str_t                       usage_name;     /* of its connections */
+    ngx_str_t                       usage_client_name;
+    ngx_opsauth_usage_t             usage;
 
     ngx_opsauth_lookup_kind_t       credential_kind;
     ngx_opsauth_lookup_kind_t       account_kind;
@@ -247,6 +261,7 @@ struct ngx_http_opsauth_ctx_s {
 
     /* what this location made of it */
     unsigned                        decided:1;
+    unsigned                        counted:1;      /* in the usage */
     unsigned                        shadow:1;
     oa_verdict_t                    verdict;
     ngx_uint_t                      deny_status;    /* 0: not turned away */

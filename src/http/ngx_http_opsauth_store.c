@@ -4,7 +4,7 @@
  * who may read it, the prefixes, the cache's size.
  */
 
-#include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_usage.h"
 #include "oa_url.h"
 
 
@@ -125,6 +125,9 @@ ngx_http_opsauth_create_store(ngx_conf_t *cf, ngx_str_t *name)
     store->cache_negative = NGX_CONF_UNSET_MSEC;
     store->lease = NGX_CONF_UNSET_MSEC;
     store->stale = NGX_CONF_UNSET_MSEC;
+    store->usage_on = NGX_CONF_UNSET;
+    store->usage_size = NGX_CONF_UNSET_SIZE;
+    store->usage_interval = NGX_CONF_UNSET_MSEC;
 
     store->key_prefixes = ngx_array_create(cf->pool, 4,
                                            sizeof(oa_key_prefix_t));
@@ -325,7 +328,7 @@ ngx_http_opsauth_add_zone(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
         return NGX_CONF_ERROR;
     }
 
-    return NGX_CONF_OK;
+    return ngx_http_opsauth_usage_finish(cf, store, crc);
 }
 
 

@@ -5,7 +5,7 @@
  * cache (src/shm), which don't know each other, are joined: the three hooks.
  */
 
-#include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_usage.h"
 
 
 /* the build fails where they do not: see ngx_http_opsauth_decode() */
@@ -76,6 +76,10 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
         goto failed;
     }
 
+    if (store->usage_on) {
+        ngx_http_opsauth_usage_start(store);
+    }
+
     return worker;
 
 failed:
@@ -96,6 +100,8 @@ ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
     if (worker == NULL) {
         return;
     }
+
+    ngx_http_opsauth_usage_destroy(worker);
 
     if (worker->feed) {
         ngx_opsauth_feed_destroy(worker->feed);
