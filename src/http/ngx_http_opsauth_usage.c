@@ -64,6 +64,7 @@ typedef struct {
 
 struct ngx_http_opsauth_usage_s {
     ngx_http_opsauth_store_t       *store;
+    volatile ngx_cycle_t           *cycle;
     ngx_opsauth_redis_conf_t        conf;
     ngx_opsauth_redis_t            *redis;      /* made at the first flush */
     ngx_event_t                     timer;
@@ -177,6 +178,7 @@ ngx_http_opsauth_usage_start(ngx_http_opsauth_store_t *store)
     }
 
     usage->store = store;
+    usage->cycle = ngx_cycle;
 
     usage->conf = store->redis;
     usage->conf.name = store->usage_name;
@@ -187,6 +189,11 @@ ngx_http_opsauth_usage_start(ngx_http_opsauth_store_t *store)
     usage->timer.log = log;
 
     store->worker->usage = usage;
+
+    /* a worker that was killed may have left something behind: who comes in its
+       place sees to it, at the latest when it quits */
+
+    usage->marked = 1;
 
     ngx_http_opsauth_usage_arm(usage);
 }
@@ -241,6 +248,13 @@ static void
 ngx_http_opsauth_usage_tick(ngx_event_t *ev)
 {
     ngx_http_opsauth_usage_t  *usage = ev->data;
+
+    /* without processes of its own, a reload leaves the old cycle's timers
+       running, and its memory may be gone */
+
+    if (ngx_cycle != usage->cycle) {
+        return;
+    }
 
     if (usage->pending == 0
         && (ngx_exiting
@@ -564,6 +578,10 @@ ngx_http_opsauth_usage_over(ngx_http_opsauth_usage_t *usage)
 {
     ngx_opsauth_usage_done(&usage->store->usage, usage->failed, usage->written,
                            usage->lost);
+
+    if (usage->lost) {
+        ngx_http_opsauth_usage_tell(usage);
+    }
 }
 
 
