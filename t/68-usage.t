@@ -253,8 +253,7 @@ subtest 'unknown outcomes' => sub {
     is($t->get('/', key => $key)->status, 200, 'another one');
     ok(OpsAuth::Process->poll($PATIENCE, sub { 2 <= grep { $_->{words}[1] eq "opsauth:usage:$id" } $fake->commands('HINCRBY') }), 'is sent, too');
     is_deeply([map { $_->{words}[3] } $fake->commands('HINCRBY')], [1, 1], 'but the first one never again');
-    ok($t->nginx->wait_for_log(qr/1 requests so far are in no count/, timeout => 10), 'which the log says')
-       ;
+    ok($t->nginx->wait_for_log(qr/1 requests so far are in no count/, timeout => 10), 'which the log says');
     $t->finish;
 };
 
