@@ -76,7 +76,8 @@ static const cli_verb_t  key_verbs[] = {
       cli_key_import_text, cli_key_import },
 
     { "list", "", 0, 0, "list keys", list_options,
-      "Revoked and expired keys are listed too.\n"
+      "Revoked and expired keys are listed too. LAST USED is there where gateways "
+      "have\n\"usage on\".\n"
       "\n"
       "  opsauth key list --account crm\n"
       "  opsauth key list --json | jq -r '.[] | select(.expires == null).id'\n",
