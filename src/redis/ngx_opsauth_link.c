@@ -70,7 +70,13 @@ ngx_opsauth_link_enter(ngx_opsauth_link_t *link)
 void
 ngx_opsauth_link_leave(ngx_opsauth_link_t *link)
 {
-    if (--link->busy == 0 && link->doomed) {
+    if (--link->busy) {
+        return;
+    }
+
+    link->kind->publish(link);
+
+    if (link->doomed) {
         link->kind->free(link);
     }
 }

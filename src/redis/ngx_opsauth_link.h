@@ -67,6 +67,8 @@ typedef struct {
     void        (*quit)(ngx_opsauth_link_t *link);
     /* after an event: is there anything left to do? */
     void        (*rest)(ngx_opsauth_link_t *link);
+    /* an event is over: what may have changed of its gauges */
+    void        (*publish)(ngx_opsauth_link_t *link);
     /* nobody uses it any more */
     void        (*free)(ngx_opsauth_link_t *link);
 } ngx_opsauth_link_kind_t;

@@ -7,6 +7,11 @@
 #include "ngx_opsauth_redis_conn.h"
 
 
+/* the build fails where an error has no word to be counted by */
+typedef u_char  ngx_opsauth_redis_stats_errors_t
+    [NGX_OPSAUTH_STATS_ERRORS == NGX_OPSAUTH_REDIS_NOSCRIPT + 1 ? 1 : -1];
+
+
 /* a command that is refused now and then is told of at most this often */
 #define NGX_OPSAUTH_REDIS_REFUSED_AGE  10000
 
@@ -206,4 +211,24 @@ ngx_opsauth_redis_unmarked_log(ngx_opsauth_redis_t *redis)
                   "503; \"opsauth account create\" makes it",
                   &link->conf->url, &link->conf->name,
                   &link->conf->marker);
+}
+
+
+void
+ngx_opsauth_redis_publish(ngx_opsauth_link_t *link)
+{
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    ngx_opsauth_stats_set(&redis->stats->connected,
+                          link->state == NGX_OPSAUTH_LINK_READY);
+    ngx_opsauth_stats_set(&redis->stats->breaker, redis->open);
+    ngx_opsauth_stats_set(&redis->stats->pending,
+                          ngx_opsauth_redis_live(redis));
+}
+
+
+ngx_opsauth_stats_t *
+ngx_opsauth_redis_stats(ngx_opsauth_redis_t *redis)
+{
+    return redis->stats;
 }

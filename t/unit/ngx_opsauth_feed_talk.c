@@ -273,6 +273,7 @@ run(const talk_t *talk, size_t step)
     clock_ms = 100;
 
     memset(&feed, 0, sizeof(feed));
+    feed.stats = &feed.unwanted;
     feed.hooks = hooks;
     feed.channel = (ngx_str_t) ngx_string("o:channel");
     feed.prefixes[0] = (ngx_str_t) ngx_string("o:c:");
