@@ -5,6 +5,7 @@
 
 #include "ngx_http_opsauth_introspection.h"
 #include "ngx_http_opsauth_oauth.h"
+#include "ngx_http_opsauth_status.h"
 
 
 static ngx_int_t ngx_http_opsauth_preconfiguration(ngx_conf_t *cf);
@@ -113,6 +114,13 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
     { ngx_string("opsauth_introspection_claim"),
       NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_1MORE,
       ngx_http_opsauth_introspection_claim,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_http_opsauth_status,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },

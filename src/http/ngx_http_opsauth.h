@@ -25,6 +25,7 @@
 #include "oa_set.h"
 #include "oa_text.h"
 #include "ngx_opsauth_cache.h"
+#include "ngx_opsauth_counters.h"
 #include "ngx_opsauth_feed.h"
 #include "ngx_opsauth_lookup.h"
 #include "ngx_opsauth_redis.h"
@@ -85,6 +86,7 @@ typedef struct {
     ngx_msec_t                      lease;
     ngx_msec_t                      stale;
     ngx_opsauth_cache_t             cache;
+    ngx_opsauth_counters_t          counters;       /* ..._counts_t */
 
     ngx_opsauth_lookup_kind_t       credential_kind;
     ngx_opsauth_lookup_kind_t       account_kind;
@@ -185,6 +187,8 @@ typedef struct {
     ngx_http_opsauth_oauth_conf_t  *oauth;
     unsigned                        endpoint:1;     /* of the token service: it
                                                        authenticates by itself;
+                                                       not inherited */
+    ngx_uint_t                      status;         /* format; 0: no such page;
                                                        not inherited */
     ngx_http_opsauth_introspection_conf_t  introspection;
 

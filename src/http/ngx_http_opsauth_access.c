@@ -23,6 +23,7 @@
 
 #include "ngx_http_opsauth.h"
 #include "ngx_http_opsauth_introspection.h"
+#include "ngx_http_opsauth_status.h"
 
 
 static oa_reason_t ngx_http_opsauth_check_offline(
@@ -104,6 +105,7 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
     }
 
     ctx->decided = 1;
+    ngx_http_opsauth_count(olcf->store, ctx);
 
     return ngx_http_opsauth_answer(r, olcf, ctx);
 }

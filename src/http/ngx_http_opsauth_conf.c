@@ -74,6 +74,7 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
      *     conf->environment = 0;
      *     conf->resource_metadata = { 0, NULL };
      *     conf->endpoint = 0;
+     *     conf->status = 0;
      *     conf->introspection.uri = { 0, NULL };
      *     conf->policy, conf->names
      */

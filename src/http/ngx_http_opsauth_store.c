@@ -4,7 +4,7 @@
  * who may read it, the prefixes, the cache's size.
  */
 
-#include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_status.h"
 #include "oa_url.h"
 
 
@@ -320,7 +320,8 @@ ngx_http_opsauth_add_zone(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
 
     if (ngx_opsauth_cache_add(cf, &store->cache, &name, store->cache_size,
                               &ngx_http_opsauth_module)
-        != NGX_OK)
+        != NGX_OK
+        || ngx_http_opsauth_add_counters(cf, store) != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }

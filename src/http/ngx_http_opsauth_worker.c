@@ -5,7 +5,7 @@
  * cache (src/shm), which don't know each other, are joined: the three hooks.
  */
 
-#include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_status.h"
 
 
 /* the build fails where they do not: see ngx_http_opsauth_decode() */
@@ -50,6 +50,7 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
     }
 
     store->worker = worker;
+    store->redis.stats = &ngx_http_opsauth_counts(store)->redis;
 
     ngx_queue_init(&worker->introspections);
 
@@ -136,6 +137,7 @@ ngx_http_opsauth_exit_process(ngx_cycle_t *cycle)
 
     for (i = 0; i < omcf->stores.nelts; i++) {
         ngx_http_opsauth_worker_destroy(store[i]);
+        ngx_http_opsauth_release_counts(store[i]);
     }
 
     ngx_http_opsauth_free_spare();
