@@ -34,6 +34,8 @@ static void ngx_http_opsauth_page_number(ngx_http_opsauth_text_buf_t *text,
     uint64_t n);
 static void ngx_http_opsauth_page_share(ngx_http_opsauth_text_buf_t *text,
     uint64_t part, uint64_t all, const char *of);
+static void ngx_http_opsauth_page_time(ngx_http_opsauth_text_buf_t *text,
+    uint64_t us);
 static void ngx_http_opsauth_page_words(ngx_http_opsauth_text_buf_t *text,
     const char *key);
 static void ngx_http_opsauth_page_date(ngx_http_opsauth_text_buf_t *text,
@@ -62,14 +64,14 @@ static const char  ngx_http_opsauth_status_style[] =
     "grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr))}"
     "dl div,section section{padding:.75rem 1rem;background:var(--card);"
     "border:1px solid var(--line);border-radius:.5rem}"
+    "section section{margin:0 0 .75rem;break-inside:avoid}"
     "dt{color:var(--soft);font-size:.875rem}"
     "dd{margin:0;font-size:1.25rem;font-weight:600;"
     "font-variant-numeric:tabular-nums}"
     "dd span{display:block;color:var(--soft);font-size:.875rem;"
     "font-weight:400}"
     ".good{color:var(--good)}.bad{color:var(--bad)}"
-    ".all{display:grid;gap:.75rem;align-items:start;"
-    "grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr))}"
+    ".all{columns:24rem;column-gap:.75rem}"
     "table{width:100%;border-collapse:collapse}"
     "th,td{padding:.375rem 0;border-top:1px solid var(--line);"
     "text-align:left;vertical-align:top;font-weight:400}"
@@ -255,9 +257,9 @@ ngx_http_opsauth_page_redis(ngx_http_opsauth_text_buf_t *text,
     }
 
     if (count) {
-        ngx_http_opsauth_text_add(text, "<span>");
-        ngx_http_opsauth_text_seconds(text, redis->command_time.sum / count);
-        ngx_http_opsauth_text_add(text, " s on average</span>");
+        ngx_http_opsauth_text_add(text, "<span>answers in ");
+        ngx_http_opsauth_page_time(text, redis->command_time.sum / count);
+        ngx_http_opsauth_text_add(text, "</span>");
     }
 
     ngx_http_opsauth_text_add(text, "</dd></div>\n");
@@ -278,13 +280,12 @@ ngx_http_opsauth_page_feed(ngx_http_opsauth_text_buf_t *text,
 
     if (store->covered) {
         ngx_http_opsauth_text_add(text, "all changes are known up to ");
-        ngx_http_opsauth_text_seconds(text, store->coverage_age);
-        ngx_http_opsauth_text_add(text, " s ago");
+        ngx_http_opsauth_page_time(text, store->coverage_age);
+        ngx_http_opsauth_text_add(text, " ago");
 
     } else {
         ngx_http_opsauth_text_add(text, "records are good for ");
-        ngx_http_opsauth_text_seconds(text, store->lease);
-        ngx_http_opsauth_text_add(text, " s");
+        ngx_http_opsauth_page_time(text, store->lease);
     }
 
     ngx_http_opsauth_text_add(text, "</span></dd></div>\n");
@@ -361,7 +362,7 @@ ngx_http_opsauth_page_histogram(ngx_http_opsauth_text_buf_t *text,
     ngx_http_opsauth_text_add(text, "<span>");
     ngx_http_opsauth_page_number(text, count);
     ngx_http_opsauth_text_add(text, "</span><span>average ");
-    ngx_http_opsauth_text_seconds(text, histogram->sum / count);
+    ngx_http_opsauth_page_time(text, histogram->sum / count);
 
     below = 0;
 
@@ -373,13 +374,13 @@ ngx_http_opsauth_page_histogram(ngx_http_opsauth_text_buf_t *text,
         }
     }
 
-    ngx_http_opsauth_text_add(text, " s</span><span>99%% %s ",
+    ngx_http_opsauth_text_add(text, "</span><span>99%% %s ",
                               i < NGX_OPSAUTH_STATS_BOUNDS ? "within"
                                                            : "beyond");
-    ngx_http_opsauth_text_seconds(text,
+    ngx_http_opsauth_page_time(text,
              ngx_opsauth_stats_bounds[ngx_min(i,
                                          NGX_OPSAUTH_STATS_BOUNDS - 1)]);
-    ngx_http_opsauth_text_add(text, " s</span>");
+    ngx_http_opsauth_text_add(text, "</span>");
 }
 
 
@@ -391,8 +392,7 @@ ngx_http_opsauth_page_figure(ngx_http_opsauth_text_buf_t *text,
         ngx_http_opsauth_text_add(text, "never");
 
     } else if (seconds) {
-        ngx_http_opsauth_text_seconds(text, figure);
-        ngx_http_opsauth_text_add(text, " s");
+        ngx_http_opsauth_page_time(text, figure);
 
     } else {
         ngx_http_opsauth_page_number(text, figure);
@@ -429,10 +429,26 @@ ngx_http_opsauth_page_share(ngx_http_opsauth_text_buf_t *text, uint64_t part,
 
 
 static void
+ngx_http_opsauth_page_time(ngx_http_opsauth_text_buf_t *text, uint64_t us)
+{
+    if (us < 1000000) {
+        ngx_http_opsauth_text_seconds(text, us * 1000);
+        ngx_http_opsauth_text_add(text, "\xc2\xa0ms");
+
+    } else {
+        ngx_http_opsauth_text_seconds(text, us);
+        ngx_http_opsauth_text_add(text, "\xc2\xa0s");
+    }
+}
+
+
+static void
 ngx_http_opsauth_page_words(ngx_http_opsauth_text_buf_t *text,
     const char *key)
 {
-    for ( /* void */ ; *key; key++) {
+    /* the unit stands with the figure */
+
+    for ( /* void */ ; *key && ngx_strcmp(key, "_seconds") != 0; key++) {
         ngx_http_opsauth_text_put(text,
                                   (const u_char *) (*key == '_' ? " " : key),
                                   1);
