@@ -193,8 +193,10 @@ ngx_opsauth_feed_ping(ngx_opsauth_feed_t *feed)
 
     ngx_str_set(&word, "PING");
 
-    feed->pings_us[feed->npings] = ngx_opsauth_stats_now();
-    feed->pings[feed->npings++] = ngx_opsauth_link_now();
+    feed->pings_us[feed->npings] = ngx_opsauth_link_now_us();
+    feed->pings[feed->npings] = (ngx_msec_t) (feed->pings_us[feed->npings]
+                                              / 1000);
+    feed->npings++;
 
     return ngx_opsauth_feed_put(feed, 1, &word);
 }

@@ -156,6 +156,8 @@ void ngx_opsauth_link_enter(ngx_opsauth_link_t *link);
 void ngx_opsauth_link_leave(ngx_opsauth_link_t *link);
 /* CLOCK_MONOTONIC in ms, the clock of ngx_current_msec, read now */
 ngx_msec_t ngx_opsauth_link_now(void);
+/* the same in us */
+uint64_t ngx_opsauth_link_now_us(void);
 
 
 /* ngx_opsauth_link_addr.c */

@@ -456,15 +456,19 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 
     ngx_opsauth_lookup_free(flight);
 
-    now = ngx_queue_empty(&waiters) ? 0 : ngx_opsauth_stats_now();
+    now = reply ? ngx_opsauth_redis_heard_us(lookup->redis)
+                : ngx_opsauth_stats_now();
 
     while (!ngx_queue_empty(&waiters)) {
         q = ngx_queue_head(&waiters);
 
         waiter = ngx_queue_data(q, ngx_opsauth_waiter_t, queue);
 
+        /* one that joined after the bytes were read has not waited */
+
         ngx_opsauth_stats_observe(&lookup->stats->lookup_time,
-                                  now - waiter->since);
+                                  now > waiter->since ? now - waiter->since
+                                                      : 0);
 
         ngx_opsauth_lookup_cancel(waiter);
         waiter->handler(waiter, status, data, len);

@@ -392,8 +392,8 @@ ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis)
     ngx_msec_t                 now;
     ngx_opsauth_redis_slot_t  *slot;
 
-    now = ngx_opsauth_link_now();
-    us = ngx_opsauth_stats_now();
+    us = ngx_opsauth_link_now_us();
+    now = (ngx_msec_t) (us / 1000);
     redis->flushes++;
 
     while (redis->nsent < redis->nslots) {
@@ -487,7 +487,7 @@ ngx_opsauth_redis_heard(ngx_opsauth_link_t *link)
     ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
 
     redis->heard = redis->flushes;
-    redis->heard_us = ngx_opsauth_stats_now();
+    redis->heard_us = ngx_opsauth_link_now_us();
 }
 
 

@@ -155,6 +155,9 @@ void ngx_opsauth_redis_drop(ngx_opsauth_redis_t *redis);
 /* where it is counted; never NULL */
 ngx_opsauth_stats_t *ngx_opsauth_redis_stats(ngx_opsauth_redis_t *redis);
 
+/* in the handler of a command that has a reply: when that was read, us */
+uint64_t ngx_opsauth_redis_heard_us(ngx_opsauth_redis_t *redis);
+
 /* one table for all error replies; reply->type is ERROR */
 ngx_opsauth_redis_error_e ngx_opsauth_redis_classify(
     ngx_opsauth_reply_t *reply);

@@ -1,7 +1,7 @@
 /*
  * What the error log gets of the answers to a Redis' commands: one line a
  * connection for what they tell of the configuration, the link's two for an
- * outage.
+ * outage. And its gauges, for the status page.
  */
 
 #include "ngx_opsauth_redis_conn.h"
@@ -224,6 +224,13 @@ ngx_opsauth_redis_publish(ngx_opsauth_link_t *link)
     ngx_opsauth_stats_set(&redis->stats->breaker, redis->open);
     ngx_opsauth_stats_set(&redis->stats->pending,
                           ngx_opsauth_redis_live(redis));
+}
+
+
+uint64_t
+ngx_opsauth_redis_heard_us(ngx_opsauth_redis_t *redis)
+{
+    return redis->heard_us;
 }
 
 
