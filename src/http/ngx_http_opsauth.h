@@ -7,6 +7,7 @@
  *   on denial   deny.c        status, challenge, body
  *   on its way  deprecated.c  tells the client that its key is due
  *   any time    variables.c   reads the context
+ *   afterwards   status.c      shows what all of them were counted as
  */
 
 #ifndef NGX_HTTP_OPSAUTH_H

@@ -10,6 +10,13 @@
 #include "ngx_http_opsauth_compat.h"
 
 
+/* the build fails where gauges don't come first, or a word isn't one */
+typedef u_char  ngx_http_opsauth_counts_layout_t
+    [offsetof(ngx_http_opsauth_counts_t, redis) == 0
+     && sizeof(ngx_http_opsauth_counts_t) % sizeof(uint64_t) == 0
+     ? 1 : -1];
+
+
 static ngx_int_t ngx_http_opsauth_status_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_opsauth_status_headers(ngx_http_request_t *r,
     ngx_uint_t format, ngx_uint_t refresh);
