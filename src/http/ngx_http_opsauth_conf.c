@@ -84,6 +84,9 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
     conf->admin = NGX_CONF_UNSET_PTR;
     conf->credential = NGX_CONF_UNSET_PTR;
     conf->identity = NGX_CONF_UNSET_PTR;
+    conf->rate = NGX_CONF_UNSET_PTR;
+    conf->failure_rate = NGX_CONF_UNSET_PTR;
+    conf->rate_headers = NGX_CONF_UNSET_UINT;
 
     conf->oauth = ngx_http_opsauth_oauth_create_conf(cf);
 
@@ -120,6 +123,8 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->rules, prev->rules, NULL);
     ngx_conf_merge_ptr_value(conf->admin, prev->admin,
                              &ngx_http_opsauth_default_admin);
+
+    ngx_http_opsauth_rate_merge(prev, conf);
 
     if (prev->identity == NGX_CONF_UNSET_PTR) {
         prev->identity = ngx_http_opsauth_identity_defaults(cf);

@@ -35,7 +35,6 @@ static u_char *ngx_http_opsauth_keep(ngx_http_opsauth_ctx_t *ctx,
 static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed);
-static ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
 static ngx_int_t ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_opsauth_waiter_t *waiter);
@@ -48,7 +47,10 @@ static void ngx_http_opsauth_leave(void *data);
 
 
 /* no status of a read: the request waits for one */
-#define NGX_HTTP_OPSAUTH_WAIT  ((ngx_opsauth_status_e) 0)
+#define NGX_HTTP_OPSAUTH_WAIT     ((ngx_opsauth_status_e) 0)
+
+/* nor this: too many attempts failed for it to be looked up */
+#define NGX_HTTP_OPSAUTH_SLOWED   ((ngx_opsauth_status_e) 255)
 
 
 ngx_int_t
@@ -99,6 +101,12 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
                 return NGX_AGAIN;
             }
 
+            if (status == NGX_HTTP_OPSAUTH_SLOWED) {
+                ctx->identity = OA_REASON_ATTEMPTS;
+                ctx->state = NGX_HTTP_OPSAUTH_IDENTIFIED;
+                break;
+            }
+
             ngx_http_opsauth_credential_read(ctx, status, &packed);
             break;
 
@@ -132,6 +140,7 @@ ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
     ctx->state = NGX_HTTP_OPSAUTH_START;
     ctx->pepper = 0;
     ctx->cache = NGX_HTTP_OPSAUTH_CACHE_NONE;
+    ctx->rated = NGX_HTTP_OPSAUTH_RATE_NONE;
 
     if (again) {
         ngx_memzero(&ctx->credential, sizeof(oa_credential_t));
@@ -306,6 +315,12 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
         ctx->stale = *packed;
     }
 
+    if (kind->type == NGX_HTTP_OPSAUTH_CREDENTIAL && ctx->stale.len == 0
+        && ngx_http_opsauth_attempts_spent(ctx))
+    {
+        return NGX_HTTP_OPSAUTH_SLOWED;
+    }
+
     return ngx_http_opsauth_ask(ctx, worker, kind, packed);
 }
 
@@ -373,7 +388,7 @@ ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
 
 /* for the request's first wait; many never come to one */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx)
 {
     ngx_http_cleanup_t  *cln;
@@ -511,6 +526,7 @@ ngx_http_opsauth_leave(void *data)
     ngx_http_opsauth_ctx_t  *ctx = data;
 
     ngx_opsauth_lookup_cancel(&ctx->waiter);
+    ngx_http_opsauth_rate_leave(ctx);
 
     if (ctx->event.posted) {
         ngx_delete_posted_event(&ctx->event);

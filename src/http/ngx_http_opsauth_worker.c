@@ -42,6 +42,7 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
     }
 
     store->worker = worker;
+    ngx_queue_init(&worker->chunks);
 
     if (oa_hasher_init(&worker->hasher, store->peppers, store->npeppers)
         != OA_OK)
@@ -89,6 +90,10 @@ ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
 
     if (worker->feed) {
         ngx_opsauth_feed_destroy(worker->feed);
+    }
+
+    if (worker->node) {
+        ngx_http_opsauth_rate_node_stop(worker->node);
     }
 
     if (worker->redis) {
