@@ -111,7 +111,9 @@ oa_rate_take(const oa_rate_limit_t *limit, uint64_t tat, uint64_t now,
 
     ahead = (tat > now) ? tat - now : 0;
 
-    if (ahead + limit->interval <= limit->full) {
+    /* no sum: the word may be anything */
+
+    if (ahead <= limit->full - limit->interval) {
         *next = now + ahead + limit->interval;
         return OA_OK;
     }

@@ -59,6 +59,7 @@ typedef struct {
     ngx_opsauth_feed_t             *feed;       /* the first two workers' */
     ngx_http_opsauth_rate_node_t   *node;       /* the first worker's */
     ngx_queue_t                     chunks;     /* of quotas, being asked for */
+    ngx_http_opsauth_rate_plan_t    plans[NGX_HTTP_OPSAUTH_RATE_PLANS];
     ngx_opsauth_entry_t             entry;      /* where no context has room */
     uint32_t                        flushes;    /* of the cache, as last seen */
     u_char                          packed[OA_RECORD_MAX];

@@ -11,6 +11,8 @@
 #include "ngx_http_opsauth_compat.h"
 
 
+static const oa_rate_t *ngx_http_opsauth_rate_plan(
+    ngx_http_opsauth_ctx_t *ctx, uint32_t burst);
 static ngx_int_t ngx_http_opsauth_rate_host(ngx_http_opsauth_ctx_t *ctx);
 static ngx_uint_t ngx_http_opsauth_rate_nearest(ngx_http_opsauth_ctx_t *ctx,
     oa_rate_state_t *state);
@@ -32,27 +34,24 @@ ngx_int_t
 ngx_http_opsauth_rate_check(ngx_http_opsauth_loc_conf_t *olcf,
     ngx_http_opsauth_ctx_t *ctx)
 {
-    oa_rc_t    rc;
     ngx_int_t  status;
 
     if (ctx->rated <= NGX_HTTP_OPSAUTH_RATE_WAITS) {
 
         if (ctx->account.rate.len) {
-            rc = oa_rate_parse(ctx->account.rate, olcf->rate->burst,
-                               &ctx->rate.own);
-
-            if (rc == OA_DECLINED) {
-                return NGX_OK;
-            }
+            ctx->rate.limits = ngx_http_opsauth_rate_plan(ctx,
+                                                          olcf->rate->burst);
 
             /* it was checked when it was read */
 
-            if (rc != OA_OK) {
+            if (ctx->rate.limits == NULL) {
                 ctx->verdict.reason = OA_REASON_RECORD_INVALID;
                 return NGX_OK;
             }
 
-            ctx->rate.limits = &ctx->rate.own;
+            if (ctx->rate.limits->n == 0) {
+                return NGX_OK;
+            }
 
         } else if (olcf->rate->limits.n) {
             ctx->rate.limits = &olcf->rate->limits;
@@ -75,6 +74,43 @@ ngx_http_opsauth_rate_check(ngx_http_opsauth_loc_conf_t *olcf,
     }
 
     return NGX_OK;
+}
+
+
+/* the account's own; NULL: malformed */
+
+static const oa_rate_t *
+ngx_http_opsauth_rate_plan(ngx_http_opsauth_ctx_t *ctx, uint32_t burst)
+{
+    oa_str_t                       text;
+    ngx_http_opsauth_rate_plan_t  *plan;
+
+    text = ctx->account.rate;
+
+    /* what differs in plans is how they begin and how long they are */
+
+    plan = &ctx->store->worker->plans[(text.data[0] + 7 * text.data[text.len / 2]
+                                       + 16 * text.len + burst)
+                                      % NGX_HTTP_OPSAUTH_RATE_PLANS];
+
+    if (plan->len == text.len && plan->burst == burst
+        && ngx_memcmp(plan->text, text.data, text.len) == 0)
+    {
+        return &plan->limits;
+    }
+
+    if (oa_rate_parse(text, burst, &ctx->rate.own) == OA_INVALID) {
+        return NULL;
+    }
+
+    if (plan->len == 0 && text.len <= sizeof(plan->text)) {
+        plan->limits = ctx->rate.own;
+        plan->burst = burst;
+        ngx_memcpy(plan->text, text.data, text.len);
+        plan->len = text.len;
+    }
+
+    return &ctx->rate.own;
 }
 
 
@@ -219,7 +255,7 @@ ngx_http_opsauth_rate_x(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx)
     u_char    *p, *value[3];
     uint64_t   limit, remaining;
 
-    p = ngx_pnalloc(r->pool, 3 * NGX_INT64_LEN);
+    p = ngx_http_opsauth_alloc(ctx, 3 * NGX_INT64_LEN);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -262,8 +298,8 @@ ngx_http_opsauth_rate_ietf(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx)
 
     limits = ctx->rate.limits;
 
-    policy = ngx_pnalloc(r->pool,
-                         2 * limits->n * NGX_HTTP_OPSAUTH_RATE_ITEM);
+    policy = ngx_http_opsauth_alloc(ctx, 2 * limits->n
+                                         * NGX_HTTP_OPSAUTH_RATE_ITEM);
     if (policy == NULL) {
         return NGX_ERROR;
     }

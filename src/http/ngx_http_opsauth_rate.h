@@ -35,6 +35,19 @@ typedef struct {
 } ngx_http_opsauth_rate_conf_t;
 
 
+/* one that accounts have, as it was parsed; there are few plans and many
+   requests. Never changed once it is there, so that requests may point to it */
+#define NGX_HTTP_OPSAUTH_RATE_PLANS     64
+#define NGX_HTTP_OPSAUTH_RATE_PLAN_LEN  24
+
+typedef struct {
+    size_t        len;              /* 0: none */
+    u_char        text[NGX_HTTP_OPSAUTH_RATE_PLAN_LEN];
+    uint32_t      burst;
+    oa_rate_t     limits;           /* n == 0: unlimited */
+} ngx_http_opsauth_rate_plan_t;
+
+
 /* what came of the rate, in a request */
 typedef enum {
     NGX_HTTP_OPSAUTH_RATE_NONE = 0,     /* not judged, or there is no limit */
