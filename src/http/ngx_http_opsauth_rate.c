@@ -11,6 +11,14 @@
 #include "ngx_http_opsauth_compat.h"
 
 
+/* a number that is likely to be asked for again */
+typedef struct {
+    uint64_t    n;
+    size_t      len;
+    u_char      text[NGX_INT64_LEN];        /* at its end */
+} ngx_http_opsauth_rate_digits_t;
+
+
 static const oa_rate_t *ngx_http_opsauth_rate_plan(
     ngx_http_opsauth_ctx_t *ctx, uint32_t burst);
 static ngx_int_t ngx_http_opsauth_rate_host(ngx_http_opsauth_ctx_t *ctx);
@@ -24,10 +32,17 @@ static ngx_int_t ngx_http_opsauth_rate_ietf(ngx_http_request_t *r,
 static ngx_int_t ngx_http_opsauth_rate_header(ngx_http_request_t *r,
     const char *name, size_t len, u_char *value, u_char *last);
 static u_char *ngx_http_opsauth_rate_number(u_char *last, uint64_t n);
+static u_char *ngx_http_opsauth_rate_same(ngx_http_opsauth_rate_digits_t *same,
+    u_char *last, uint64_t n);
 
 
-/* ""day";r=1000000000;t=86400, " and the like, for each limit */
+/* "day";r=1000000000;t=86400 and the like, for each limit */
 #define NGX_HTTP_OPSAUTH_RATE_ITEM  (sizeof("\"second\";q=;w=, ") + 2 * 20)
+
+
+/* of this process */
+static ngx_http_opsauth_rate_digits_t  ngx_http_opsauth_rate_limit_digits;
+static ngx_http_opsauth_rate_digits_t  ngx_http_opsauth_rate_reset_digits;
 
 
 ngx_int_t
@@ -89,8 +104,7 @@ ngx_http_opsauth_rate_plan(ngx_http_opsauth_ctx_t *ctx, uint32_t burst)
 
     /* what differs in plans is how they begin and how long they are */
 
-    plan = &ctx->store->worker->plans[(text.data[0] + 7 * text.data[text.len / 2]
-                                       + 16 * text.len + burst)
+    plan = &ctx->store->worker->plans[(text.data[0] + 8 * text.len + burst)
                                       % NGX_HTTP_OPSAUTH_RATE_PLANS];
 
     if (plan->len == text.len && plan->burst == burst
@@ -262,10 +276,12 @@ ngx_http_opsauth_rate_x(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx)
 
     (void) ngx_http_opsauth_rate_told(ctx, &limit, &remaining, &reset);
 
-    value[0] = ngx_http_opsauth_rate_number(p + NGX_INT64_LEN, limit);
+    value[0] = ngx_http_opsauth_rate_same(&ngx_http_opsauth_rate_limit_digits,
+                                          p + NGX_INT64_LEN, limit);
     value[1] = ngx_http_opsauth_rate_number(p + 2 * NGX_INT64_LEN, remaining);
-    value[2] = ngx_http_opsauth_rate_number(p + 3 * NGX_INT64_LEN,
-                                            (uint64_t) reset);
+    value[2] = ngx_http_opsauth_rate_same(&ngx_http_opsauth_rate_reset_digits,
+                                          p + 3 * NGX_INT64_LEN,
+                                          (uint64_t) reset);
 
 #define add(name, i)                                                          \
     ngx_http_opsauth_rate_header(r, name, sizeof(name) - 1, value[i],         \
@@ -369,4 +385,23 @@ ngx_http_opsauth_rate_number(u_char *last, uint64_t n)
     } while (n);
 
     return last;
+}
+
+
+static ngx_inline u_char *
+ngx_http_opsauth_rate_same(ngx_http_opsauth_rate_digits_t *same, u_char *last,
+    uint64_t n)
+{
+    u_char  *end;
+
+    if (same->n != n || same->len == 0) {
+        end = same->text + NGX_INT64_LEN;
+
+        same->n = n;
+        same->len = end - ngx_http_opsauth_rate_number(end, n);
+    }
+
+    ngx_memcpy(last - NGX_INT64_LEN, same->text, NGX_INT64_LEN);
+
+    return last - same->len;
 }

@@ -18,7 +18,8 @@
  *
  * The chunk follows the demand: doubled when it was gone in half of AGE, halved
  * when it outlived it; a node with few requests asks for one at a time, and
- * hardly anything expires unspent.
+ * hardly anything expires unspent. Of a plan of less than 100 nothing is kept in
+ * hand: each request is asked for.
  *
  * Own shares start empty where a chunk was in use a moment ago. What was spent
  * on them is charged to the bucket as soon as Redis can be told.
@@ -526,6 +527,13 @@ ngx_http_opsauth_chunk_size(ngx_http_opsauth_chunk_t *chunk)
     }
 
     slot->chunk = ngx_max(1, ngx_min(size, max));
+
+    /* of a small plan nothing is kept in hand, and nothing set aside for it */
+
+    if (max < 2) {
+        chunk->age = 0;
+    }
+
     slot->asked = ngx_current_msec;
 }
 
