@@ -113,6 +113,21 @@ ngx_int_t ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx);
 /* the request ends while it waits */
 void ngx_http_opsauth_rate_leave(ngx_http_opsauth_ctx_t *ctx);
 
+
+/* ngx_http_opsauth_rate_chunk.c */
+
+/* NGX_OK: the request waits for a chunk, and will be woken with ctx->rate.answer;
+   NGX_DECLINED: nobody can be asked */
+ngx_int_t ngx_http_opsauth_rate_wait(ngx_http_opsauth_ctx_t *ctx,
+    ngx_opsauth_rate_slot_t *slot);
+
+/* so many are left in hand: asks for more where that is time */
+void ngx_http_opsauth_rate_ahead(ngx_http_opsauth_ctx_t *ctx,
+    ngx_opsauth_rate_slot_t *slot, ngx_uint_t left);
+
+
+/* ngx_http_opsauth_rate_node.c */
+
 /* in the first worker: this node is made known, and others are counted */
 ngx_int_t ngx_http_opsauth_rate_node_start(ngx_http_opsauth_store_t *store,
     ngx_log_t *log);
