@@ -238,6 +238,20 @@ subtest 'failed attempts' => sub {
     is($slowed->(1, $store->key, '192.0.2.1'), '429', 'a reload forgets nothing');
 };
 
+subtest 'failed attempts while a pepper is replaced' => sub {
+    my ($old, $id) = account('');
+    my ($first) = @{$store->{peppers}};
+    $store->pepper('the newest pepper of this test, long enough', $first);
+    $t->reload;
+    my @from = (uri => '/slowed', headers => ['X-Real-Ip' => '192.0.2.9']);
+    is(ask($old, @from)->status, 200, 'a key of the old pepper');
+    is(join(' ', map { ask($store->key, @from)->status } 1 .. 4), '401 401 401 429', 'the budget is spent');
+    is(ask($old, @from)->status, 200, 'it passes');
+    sleep 5.5;                          # cache_negative: not there under the new one
+    is(ask($old, @from)->status, 200, 'and goes on doing so');
+    is(ask($store->issue(account => $id), @from)->status, 429, 'one that nobody has used yet does not');
+};
+
 subtest 'what is no configuration' => sub {
     my $store = 'opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; %s }';
     for my $case (

@@ -236,6 +236,7 @@ struct ngx_http_opsauth_ctx_s {
     unsigned                        answered:1;
     unsigned                        asked:1;        /* once, or more often */
     unsigned                        attempted:1;    /* charged as a failure */
+    unsigned                        slowed:1;       /* so it is not looked up */
     ngx_http_opsauth_rated_e        rated;          /* as this account */
 
     ngx_http_opsauth_oauth_t       *oauth;          /* NULL: no endpoint */

@@ -16,8 +16,6 @@
 
 static ngx_int_t ngx_http_opsauth_attempts_key(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_rate_key_t *key);
-static ngx_uint_t ngx_http_opsauth_attempts_known(
-    ngx_http_opsauth_ctx_t *ctx);
 static void ngx_http_opsauth_attempts_refuse(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_rate_t *rate, const oa_rate_limit_t *limit, uint64_t tat,
     uint64_t now);
@@ -49,11 +47,16 @@ ngx_http_opsauth_attempts_spent(ngx_http_opsauth_ctx_t *ctx)
     now = ngx_opsauth_rate_now();
 
     if (ngx_opsauth_rate_peek(slot->tat, &olcf->failure_rate->limits, now)
-        == NGX_OK
-        || ngx_http_opsauth_attempts_known(ctx))
+        == NGX_OK)
     {
         return 0;
     }
+
+    if (ctx->slowed) {
+        return 1;                       /* under another pepper */
+    }
+
+    ctx->slowed = 1;
 
     limit = &olcf->failure_rate->limits.limit[0];
 
@@ -128,36 +131,6 @@ ngx_http_opsauth_attempts_key(ngx_http_opsauth_ctx_t *ctx,
     key->k[0] |= (uint64_t) ctx->shadow << 32;
 
     return NGX_OK;
-}
-
-
-/* the cache has it under another pepper: the one being tried is not its own */
-
-static ngx_uint_t
-ngx_http_opsauth_attempts_known(ngx_http_opsauth_ctx_t *ctx)
-{
-    u_char                      key[OA_DIGEST_LEN];
-    ngx_uint_t                  i;
-    ngx_http_opsauth_worker_t  *worker;
-
-    worker = ctx->store->worker;
-
-    for (i = 0; i < ctx->store->npeppers; i++) {
-
-        if (i != ctx->pepper
-            && oa_hasher_credential(&worker->hasher, i,
-                                    ngx_http_opsauth_view(&ctx->bearer), key)
-               == OA_OK
-            && ngx_opsauth_cache_get(&ctx->store->cache, key, ngx_current_msec,
-                                     &worker->entry)
-               != NGX_OPSAUTH_CACHE_MISS
-            && worker->entry.type == NGX_HTTP_OPSAUTH_CREDENTIAL)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

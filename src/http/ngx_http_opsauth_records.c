@@ -47,10 +47,7 @@ static void ngx_http_opsauth_leave(void *data);
 
 
 /* no status of a read: the request waits for one */
-#define NGX_HTTP_OPSAUTH_WAIT     ((ngx_opsauth_status_e) 0)
-
-/* nor this: too many attempts failed for it to be looked up */
-#define NGX_HTTP_OPSAUTH_SLOWED   ((ngx_opsauth_status_e) 255)
+#define NGX_HTTP_OPSAUTH_WAIT  ((ngx_opsauth_status_e) 0)
 
 
 ngx_int_t
@@ -101,12 +98,6 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
                 return NGX_AGAIN;
             }
 
-            if (status == NGX_HTTP_OPSAUTH_SLOWED) {
-                ctx->identity = OA_REASON_ATTEMPTS;
-                ctx->state = NGX_HTTP_OPSAUTH_IDENTIFIED;
-                break;
-            }
-
             ngx_http_opsauth_credential_read(ctx, status, &packed);
             break;
 
@@ -141,6 +132,7 @@ ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
     ctx->pepper = 0;
     ctx->cache = NGX_HTTP_OPSAUTH_CACHE_NONE;
     ctx->rated = NGX_HTTP_OPSAUTH_RATE_NONE;
+    ctx->slowed = 0;
 
     if (again) {
         ngx_memzero(&ctx->credential, sizeof(oa_credential_t));
@@ -189,7 +181,9 @@ ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
             return;
         }
 
-        ctx->identity = OA_REASON_UNKNOWN;
+        /* where it was not even looked up, nobody can tell */
+
+        ctx->identity = ctx->slowed ? OA_REASON_ATTEMPTS : OA_REASON_UNKNOWN;
         break;
 
     case NGX_OPSAUTH_INVALID:
@@ -315,10 +309,12 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
         ctx->stale = *packed;
     }
 
+    /* the cache may still know it under another pepper */
+
     if (kind->type == NGX_HTTP_OPSAUTH_CREDENTIAL && ctx->stale.len == 0
         && ngx_http_opsauth_attempts_spent(ctx))
     {
-        return NGX_HTTP_OPSAUTH_SLOWED;
+        return NGX_OPSAUTH_UNKNOWN;
     }
 
     return ngx_http_opsauth_ask(ctx, worker, kind, packed);
