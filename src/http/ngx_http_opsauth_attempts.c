@@ -56,8 +56,6 @@ ngx_http_opsauth_attempts_spent(ngx_http_opsauth_ctx_t *ctx)
         return 1;                       /* under another pepper */
     }
 
-    ctx->slowed = 1;
-
     limit = &olcf->failure_rate->limits.limit[0];
 
     ngx_http_opsauth_attempts_refuse(ctx, &ctx->store->rate, limit,
@@ -145,5 +143,8 @@ ngx_http_opsauth_attempts_refuse(ngx_http_opsauth_ctx_t *ctx,
 
     ctx->rate.retry = state.retry;
 
-    ngx_opsauth_rate_count(rate, NGX_OPSAUTH_RATE_SLOWED, 1);
+    if (!ctx->slowed) {
+        ngx_opsauth_rate_count(rate, NGX_OPSAUTH_RATE_SLOWED, 1);
+        ctx->slowed = 1;
+    }
 }

@@ -110,6 +110,9 @@ void ngx_http_opsauth_rate_key(ngx_http_opsauth_ctx_t *ctx,
    ctx->rated */
 ngx_int_t ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx);
 
+/* it goes on, if that is what it waited for */
+void ngx_http_opsauth_rate_resume(ngx_http_opsauth_ctx_t *ctx);
+
 /* the request ends while it waits */
 void ngx_http_opsauth_rate_leave(ngx_http_opsauth_ctx_t *ctx);
 

@@ -59,10 +59,6 @@ ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx)
     slot = ngx_opsauth_rate_slot(rate, NGX_OPSAUTH_RATE_ACCOUNTS, &key, now);
 
     if (ctx->rated == NGX_HTTP_OPSAUTH_RATE_WAITS) {
-        ctx->waiting = 0;
-        ctx->answered = 0;
-        ctx->lookup_time += ngx_current_msec - ctx->wait_started;
-
         return ngx_http_opsauth_rate_judge(ctx, slot, ctx->rate.answer);
     }
 
@@ -176,6 +172,21 @@ ngx_http_opsauth_rate_own(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_rate_count(rate, NGX_OPSAUTH_RATE_REFUSED, 1);
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_opsauth_rate_resume(ngx_http_opsauth_ctx_t *ctx)
+{
+    if (ctx->rated != NGX_HTTP_OPSAUTH_RATE_WAITS) {
+        return;
+    }
+
+    /* whoever waits next, waits for something else */
+
+    ctx->waiting = 0;
+    ctx->answered = 0;
+    ctx->lookup_time += ngx_current_msec - ctx->wait_started;
 }
 
 
