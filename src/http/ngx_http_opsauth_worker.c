@@ -50,6 +50,7 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
     }
 
     store->worker = worker;
+    ngx_queue_init(&worker->chunks);
 
     ngx_queue_init(&worker->introspections);
 
@@ -99,6 +100,10 @@ ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
 
     if (worker->feed) {
         ngx_opsauth_feed_destroy(worker->feed);
+    }
+
+    if (worker->node) {
+        ngx_http_opsauth_rate_node_stop(worker->node);
     }
 
     if (worker->redis) {
