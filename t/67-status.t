@@ -312,7 +312,7 @@ subtest 'documents' => sub {
     my %key = map { $_ => 1 } $text =~ /`([a-z]+\.\w+)`/g;
     my $main = status();
     my %there = map { my $s = $_; map { ("$s.$_" => 1) } keys %{$main->{$s}} } keys %$main;
-    is_deeply([sort keys %there], [sort grep { /^(?:requests|cache|lookups|feed|redis|oauth|process)\./ } keys %key], 'and every figure in JSON');
+    is_deeply([sort keys %there], [sort grep { /^(?:requests|cache|lookups|feed|redis|oauth|rates|process)\./ } keys %key], 'and every figure in JSON');
 
     my $board = $json->decode(slurp('docs/grafana-dashboard.json'));
     ok($board->{title} && $board->{uid} && $board->{schemaVersion}, 'the dashboard can be imported');

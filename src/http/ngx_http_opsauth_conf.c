@@ -87,6 +87,9 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
     conf->admin = NGX_CONF_UNSET_PTR;
     conf->credential = NGX_CONF_UNSET_PTR;
     conf->identity = NGX_CONF_UNSET_PTR;
+    conf->rate = NGX_CONF_UNSET_PTR;
+    conf->failure_rate = NGX_CONF_UNSET_PTR;
+    conf->rate_headers = NGX_CONF_UNSET_UINT;
     conf->introspection.valid = NGX_CONF_UNSET;
     conf->introspection.claims = NGX_CONF_UNSET_PTR;
 
@@ -125,6 +128,8 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->rules, prev->rules, NULL);
     ngx_conf_merge_ptr_value(conf->admin, prev->admin,
                              &ngx_http_opsauth_default_admin);
+
+    ngx_http_opsauth_rate_merge(prev, conf);
 
     if (ngx_http_opsauth_merge_introspection(cf, &prev->introspection,
                                              &conf->introspection)

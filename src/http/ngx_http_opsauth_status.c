@@ -276,6 +276,7 @@ ngx_http_opsauth_snapshot(ngx_http_opsauth_store_t *store,
                         + counts->verdicts[1][OA_REASON_OK];
 
     ngx_opsauth_cache_stats(&store->cache, &snapshot->cache);
+    ngx_opsauth_rate_stats(&store->rate, &snapshot->rate);
 
     snapshot->coverage_age = NGX_HTTP_OPSAUTH_NEVER;
 

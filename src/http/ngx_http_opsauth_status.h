@@ -51,7 +51,8 @@ typedef struct {
     uint64_t                   covered;         /* 1: changes are announced */
     uint64_t                   coverage_age;    /* us; or NEVER */
     uint64_t                   lease;           /* us */
-    /* rates and usage go here, and into ngx_http_opsauth_snapshot() */
+    ngx_opsauth_rate_stats_t   rate;
+    /* usage goes here, and into ngx_http_opsauth_snapshot() */
 } ngx_http_opsauth_snapshot_t;
 
 

@@ -13,6 +13,7 @@ static ngx_str_t ngx_http_opsauth_eviction_name(ngx_uint_t i);
 static ngx_str_t ngx_http_opsauth_error_name(ngx_uint_t i);
 static ngx_str_t ngx_http_opsauth_mode_name(ngx_uint_t i);
 static ngx_str_t ngx_http_opsauth_grant_name(ngx_uint_t i);
+static ngx_str_t ngx_http_opsauth_table_name(ngx_uint_t i);
 
 
 /* the build fails where they don't stand side by side */
@@ -170,7 +171,44 @@ const ngx_http_opsauth_row_t  ngx_http_opsauth_rows[] = {
              ngx_http_opsauth_oauth_error_name,
              "Errors answered by endpoints of the token service."),
 
-    /* further sections: rates, usage */
+    gauges("rates", "buckets", "opsauth_rate_buckets", rate.slots, NULL, "of",
+           NGX_OPSAUTH_RATE_TABLES, ngx_http_opsauth_table_name,
+           "Buckets that there is room for."),
+    gauges("rates", "buckets_used", "opsauth_rate_buckets_used", rate.used,
+           NULL, "of", NGX_OPSAUTH_RATE_TABLES, ngx_http_opsauth_table_name,
+           "Buckets that somebody has."),
+    gauges("rates", "buckets_busy", "opsauth_rate_buckets_busy", rate.busy,
+           NULL, "of", NGX_OPSAUTH_RATE_TABLES, ngx_http_opsauth_table_name,
+           "Buckets that are not full now."),
+    counter("rates", "evicted", "opsauth_rate_buckets_evicted_total",
+            rate.counters[NGX_OPSAUTH_RATE_EVICTED],
+            "Buckets that changed hands while in use."),
+    counter("rates", "refused", "opsauth_rate_refused_total",
+            rate.counters[NGX_OPSAUTH_RATE_REFUSED],
+            "Requests of accounts over their rate."),
+    counter("rates", "failures", "opsauth_rate_failures_total",
+            rate.counters[NGX_OPSAUTH_RATE_FAILURES],
+            "Failed attempts charged to addresses."),
+    counter("rates", "slowed", "opsauth_rate_slowed_total",
+            rate.counters[NGX_OPSAUTH_RATE_SLOWED],
+            "Requests refused to addresses after failed attempts."),
+    gauge("rates", "nodes", "opsauth_rate_nodes", rate.nodes,
+          "Nodes that share the store's rates; 0: not known."),
+    counter("rates", "chunks_asked", "opsauth_rate_chunks_asked_total",
+            rate.counters[NGX_OPSAUTH_RATE_ASKED],
+            "Chunks of quota asked of Redis."),
+    counter("rates", "chunks_unanswered",
+            "opsauth_rate_chunks_unanswered_total",
+            rate.counters[NGX_OPSAUTH_RATE_UNANSWERED],
+            "Chunks of quota that Redis did not answer."),
+    counter("rates", "granted", "opsauth_rate_granted_total",
+            rate.counters[NGX_OPSAUTH_RATE_GRANTED],
+            "Requests granted in such chunks."),
+    counter("rates", "own_share", "opsauth_rate_own_share_total",
+            rate.counters[NGX_OPSAUTH_RATE_SHARED],
+            "Requests on this node's own share, without Redis."),
+
+    /* further sections: usage */
 
     gauge("process", "workers", "opsauth_workers", workers,
           "Processes that count, of all cycles."),
@@ -268,6 +306,17 @@ ngx_http_opsauth_grant_name(ngx_uint_t i)
     static const ngx_str_t  names[NGX_HTTP_OPSAUTH_GRANTS] = {
         ngx_string("authorization_code"), ngx_string("refresh_token"),
         ngx_string("client_credentials")
+    };
+
+    return names[i];
+}
+
+
+static ngx_str_t
+ngx_http_opsauth_table_name(ngx_uint_t i)
+{
+    static const ngx_str_t  names[NGX_OPSAUTH_RATE_TABLES] = {
+        ngx_string("account"), ngx_string("address")
     };
 
     return names[i];

@@ -52,6 +52,7 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
     store->worker = worker;
     store->redis.stats = &ngx_http_opsauth_counts(store)->redis;
 
+    ngx_queue_init(&worker->chunks);
     ngx_queue_init(&worker->introspections);
 
     if (oa_hasher_init(&worker->hasher, store->peppers, store->npeppers)
@@ -100,6 +101,10 @@ ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
 
     if (worker->feed) {
         ngx_opsauth_feed_destroy(worker->feed);
+    }
+
+    if (worker->node) {
+        ngx_http_opsauth_rate_node_stop(worker->node);
     }
 
     if (worker->redis) {

@@ -62,6 +62,13 @@ ngx_opsauth_set_get(ngx_opsauth_set_t *set, const uint32_t *epoch,
     ngx_int_t   rc;
     ngx_uint_t  slot, tries;
 
+    /* all lines of a set of few entries at once: what lies all over the zone
+       is waited for more than anything else */
+
+    for (slot = 0; slot < NGX_OPSAUTH_SLOT_FIRST + 3; slot++) {
+        __builtin_prefetch(ngx_opsauth_set_slot(set, slot));
+    }
+
     for (tries = 0; tries < NGX_OPSAUTH_TRIES; tries++) {
 
         seq = __atomic_load_n(&set->seq, __ATOMIC_ACQUIRE);
