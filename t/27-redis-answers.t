@@ -140,7 +140,7 @@ subtest 'an empty store' => sub {
     is($t->get('/stale0', key => $key)->status, 200, 'before');
     my $mark = $t->mark;
     $fake->script('HMGET stale0:meta' => { array => [undef] },
-        'HMGET stale0:credential:*' => { array => [(undef) x 12] });
+        'HMGET stale0:credential:*' => { array => [(undef) x 16] });
     $fake->drop;
     sleep 0.3;
     # found absent, which means nothing here: what was known before still counts

@@ -12,6 +12,7 @@ use FindBin qw($Bin);
 use Test::More;
 
 use lib "$Bin/lib";
+use OpsAuth::OAuth;
 use OpsAuth::Test;
 
 # A file of conf-examples as a configuration of the harness; @replace are pairs
@@ -37,6 +38,13 @@ sub example {
     return $text;
 }
 
+# of the user that docs/redis.md has for a gateway that issues tokens
+sub issuer_rights {
+    open my $fh, '<', "$Bin/../docs/redis.md" or die "docs/redis.md: $!";
+    my ($rights) = do { local $/; <$fh> } =~ /ACL SETUSER issuer on >PASSWORD (.+)/ or die 'no issuer in docs/redis.md';
+    return $rights;
+}
+
 # [name, method, path, key, status] and what the backend must have seen
 sub check {
     my ($t, $name, $method, $path, $status, %o) = @_;
@@ -60,7 +68,7 @@ sub envelope {
     my $t = OpsAuth::Test->new(workers => 2);
     $t->redis(user => 'tests', password => 'of-the-tests', acl => [
         'user default off', 'user tests on >of-the-tests ~* &* +@all',
-        'user gateway on >of-the-gateway ~opsauth:* +hmget',    # as the file says
+        'user issuer on >of-the-gateway ' . issuer_rights(),    # as the file says
     ]);
     $t->secret('of-the-gateway');
     my $store = $t->store;
@@ -73,6 +81,18 @@ sub envelope {
         qr{/etc/opsauth/redis\.password}          => $password,
         qr{server 127\.0\.0\.1:9001;}             => 'server %%LIVE%%;',
         qr{server 127\.0\.0\.1:9002;}             => 'server %%SANDBOX%%;',
+        # the portal knows who has a session
+        qr{server 127\.0\.0\.1:9003;}             => 'server 127.0.0.1:%%PORT_8081%%;',
+        qr{\n\}\n\z}                              => <<'PORTAL',
+
+    server {
+        listen 127.0.0.1:%%PORT_8081%%;
+        add_header X-Portal-User $cookie_session;
+        if ($cookie_session = '') { return 401; }
+        location / { empty_gif; }
+    }
+}
+PORTAL
     ));
     $t->start;
 
@@ -176,6 +196,25 @@ sub envelope {
     is($live->count, $before, 'nothing of it reached the live backend');
     is($sandbox->count, 2, 'what was allowed reached the other one');
 
+    # OAuth
+    my $oauth = OpsAuth::OAuth->new(t => $t, store => $store);
+    my @auth = (host => 'auth.opspilot.example');
+    my $app = $oauth->client('client_app', account => 'acme', scopes => 'read:tenants',
+        grants => 'authorization_code refresh_token client_credentials', redirect_uris => 'https://app.example/back');
+    my $request = "/oauth/authorize?response_type=code&client_id=$app&redirect_uri=https%3A%2F%2Fapp.example%2Fback";
+    $r = check($t, 'nobody', 'GET', $request, 302, @auth);
+    like($r->header('Location'), qr{^https://portal\.opspilot\.example/login\?next=}, 'logs in at the portal');
+    $r = check($t, 'a user', 'GET', $request, 200, @auth, headers => [Cookie => 'session=jane']);
+    like($r->body, qr/jane/, 'is asked');
+    envelope(check($t, 'nobody', 'GET', '/oauth/nothing', 404, @auth), 'NOT_FOUND');
+    $r = $t->request('POST', '/oauth/token', @auth, headers => ['Content-Type' => 'application/x-www-form-urlencoded'],
+        body => "grant_type=client_credentials&client_id=$app&client_secret=" . $oauth->secret_of($app));
+    is($r->status, 200, 'a token, with the rights of the documentation') or diag $t->log;
+    check($t, 'a token', 'GET', '/v1/tenants', 200, host => $host, key => $r->json->{access_token});
+    check($t, 'a token', 'POST', '/v1/tenants', 403, host => $host, key => $r->json->{access_token});
+    is(check($t, 'metadata', 'GET', '/.well-known/oauth-authorization-server', 200, @auth)->json->{token_endpoint},
+        'https://auth.opspilot.example/oauth/token', 'where tokens are');
+
     # a revoked key, after the lease
     $store->revoke($key{read});
     select undef, undef, undef, 1.2;
@@ -262,6 +301,18 @@ sub envelope {
     envelope(check($t, 'no key', 'GET', '/plans', 401, @host), 'UNAUTHORIZED');
     envelope(check($t, 'office', 'GET', '/plans/../users', 404, @host, key => $key{office}), 'NOT_FOUND');
 
+    # a login that the secret signs
+    my $oauth = OpsAuth::OAuth->new(t => $t, store => $store);
+    $store->update_account('shop', refresh => 1);
+    $oauth->client('client_shop', account => 'shop', scopes => 'read:*', grants => 'client_credentials refresh_token');
+    $r = $t->request('POST', '/login', @host, headers => ['Content-Type' => 'application/x-www-form-urlencoded'],
+        body => 'grant_type=client_credentials&client_id=client_shop&client_secret=' . $oauth->secret_of('client_shop'));
+    is($r->status, 200, 'an account logs in') or diag $t->log;
+    is($r->json->{expires_in}, 30, 'for some seconds');
+    ok($r->json->{refresh_token}, 'with a refresh token');
+    is_deeply([check($t, 'a token', 'GET', '/plans', 200, @host, key => $r->json->{access_token})->echoed('X-Affiliate-Id')],
+        ['aff_7'], 'the token has the account\'s affiliate');
+
     # the switch of an account
     $store->update_account('shop', enabled => 0);
     select undef, undef, undef, 1.2;
@@ -297,6 +348,9 @@ sub envelope {
             $snippet = "$store\n$snippet" unless $snippet =~ /^opsauth_store main /m;
             $snippet .= "upstream backend { server 127.0.0.1:9000; }\n"
                 unless $snippet =~ /^upstream backend /m;
+            # certificates and other machines are the reader's
+            $snippet =~ s{listen 443 ssl}{listen 80}g;
+            $snippet =~ s{https://login\.example\.com}{https://127.0.0.1:9}g;
             $snippet =~ s{listen 80}{listen 127.0.0.1:%%PORT_8080%%}g;
             $snippet =~ s{/etc/opsauth/pepper}{$pepper}g;
             $snippet =~ s{/var/(?:log|cache)/nginx/}{%%TESTDIR%%/}g;

@@ -30,6 +30,7 @@ sub http {
         location /admin { opsauth main; opsauth_require scope=write:all; empty_gif; }
         location /shadow { opsauth main shadow; opsauth_require scope=write:all; empty_gif; }
         location /redirect { opsauth main; try_files /nothing.gif /there; }
+        location /status { opsauth_status json; }
         location /there { opsauth main; empty_gif; }
         $more
     }
@@ -108,6 +109,11 @@ subtest 'what is counted' => sub {
     is($t->get('/', key => $token)->status, 200, 'a token');
     becomes($redis, 'tok_1', '1 0', 'is counted');
     cmp_ok($redis->cmd('TTL', 'opsauth:usage:tok_1'), '<=', 7 * 86400, 'for a week');
+
+    my $status = $t->get('/status')->json;
+    my $figures = $status->{stores}{main}{usage};
+    is($figures->{credentials}, 3, 'the status page has it');
+    is_deeply([@$figures{qw(written lost errors)}], [46, 0, 0], 'in figures') or diag explain $status;
 
     # few writes, none while nothing happens
     $redis->reset_stats;

@@ -18,6 +18,8 @@
 
 #define OA_BEARER_BLOCK    16
 
+#define OA_BEARER_SCHEME_LEN  (sizeof("bearer") - 1)
+
 #define T  OA_BEARER_TOKEN68
 #define C  OA_BEARER_TCHAR
 #define B  (OA_BEARER_TOKEN68|OA_BEARER_TCHAR)
@@ -152,29 +154,44 @@ oa_bearer_token68(oa_str_t value, oa_str_t *credential)
 }
 
 
+/* the first bytes are "Bearer" in any case: by words, since it is looked for in
+   each request. What | 0x20 makes a small letter was a letter */
+
+static inline int
+oa_bearer_is_scheme(const unsigned char *p)
+{
+    uint16_t  b, tail;
+    uint32_t  a, head;
+
+    memcpy(&a, p, 4);
+    memcpy(&b, p + 4, 2);
+    memcpy(&head, "bear", 4);
+    memcpy(&tail, "er", 2);
+
+    return (a | 0x20202020) == head && (b | 0x2020) == tail;
+}
+
+
 oa_rc_t
 oa_bearer_parse(oa_str_t value, oa_str_t *credential)
 {
     size_t                i;
     const unsigned char  *p;
 
-    static const unsigned char  scheme[] = "bearer";
-
     value = oa_bearer_trim(value);
 
-    if (value.len < sizeof(scheme) - 1) {
+    if (value.len < OA_BEARER_SCHEME_LEN
+        || !oa_bearer_is_scheme(value.data))
+    {
         return OA_DECLINED;
     }
 
     p = value.data;
+    i = OA_BEARER_SCHEME_LEN;
 
-    for (i = 0; i < sizeof(scheme) - 1; i++) {
-        if ((p[i] | 0x20) != scheme[i]) {
-            return OA_DECLINED;
-        }
-    }
-
-    if (i < value.len && (oa_bearer_class[p[i]] & OA_BEARER_TCHAR)) {
+    if (i < value.len && p[i] != ' '
+        && (oa_bearer_class[p[i]] & OA_BEARER_TCHAR))
+    {
 
         /* a longer name, such as "BearerX" */
 
@@ -185,7 +202,7 @@ oa_bearer_parse(oa_str_t value, oa_str_t *credential)
         i++;
     }
 
-    if (i == sizeof(scheme) - 1) {
+    if (i == OA_BEARER_SCHEME_LEN) {
 
         /* nothing behind the scheme, or no space in between */
 

@@ -183,6 +183,7 @@ ngx_http_opsauth_usage_start(ngx_http_opsauth_store_t *store)
     usage->conf = store->redis;
     usage->conf.name = store->usage_name;
     usage->conf.client_name = store->usage_client_name;
+    usage->conf.stats = NULL;       /* they are of the store's lookups */
 
     usage->timer.handler = ngx_http_opsauth_usage_tick;
     usage->timer.data = usage;

@@ -5,6 +5,7 @@
  * cache (src/shm), which don't know each other, are joined: the three hooks.
  */
 
+#include "ngx_http_opsauth_status.h"
 #include "ngx_http_opsauth_usage.h"
 
 
@@ -50,7 +51,9 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
     }
 
     store->worker = worker;
+    store->redis.stats = &ngx_http_opsauth_counts(store)->redis;
 
+    ngx_queue_init(&worker->chunks);
     ngx_queue_init(&worker->introspections);
 
     if (oa_hasher_init(&worker->hasher, store->peppers, store->npeppers)
@@ -107,6 +110,10 @@ ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
         ngx_opsauth_feed_destroy(worker->feed);
     }
 
+    if (worker->node) {
+        ngx_http_opsauth_rate_node_stop(worker->node);
+    }
+
     if (worker->redis) {
         ngx_opsauth_redis_destroy(worker->redis);
     }
@@ -142,6 +149,7 @@ ngx_http_opsauth_exit_process(ngx_cycle_t *cycle)
 
     for (i = 0; i < omcf->stores.nelts; i++) {
         ngx_http_opsauth_worker_destroy(store[i]);
+        ngx_http_opsauth_release_counts(store[i]);
     }
 
     ngx_http_opsauth_free_spare();

@@ -40,10 +40,6 @@ static ngx_int_t ngx_http_opsauth_oauth_code_challenge(
     ngx_http_opsauth_oauth_t *oauth, ngx_str_t *challenge);
 static ngx_int_t ngx_http_opsauth_oauth_code_redeemed(
     ngx_http_opsauth_oauth_t *oauth);
-static ngx_int_t ngx_http_opsauth_oauth_code_family(
-    ngx_http_opsauth_oauth_t *oauth);
-static ngx_int_t ngx_http_opsauth_oauth_code_created(
-    ngx_http_opsauth_oauth_t *oauth);
 static ngx_int_t ngx_http_opsauth_oauth_code_replayed(
     ngx_http_opsauth_oauth_t *oauth, oa_str_t access, oa_str_t family);
 static ngx_int_t ngx_http_opsauth_oauth_code_replayed_family(
@@ -308,7 +304,7 @@ ngx_http_opsauth_oauth_code_redeemed(ngx_http_opsauth_oauth_t *oauth)
     if (ngx_http_opsauth_oauth_said(reply, "ok") && grant->access.len) {
 
         if (grant->refresh.len) {
-            return ngx_http_opsauth_oauth_code_family(oauth);
+            return ngx_http_opsauth_oauth_family_create(oauth);
         }
 
         return ngx_http_opsauth_oauth_issue(oauth);
@@ -328,95 +324,6 @@ ngx_http_opsauth_oauth_code_redeemed(ngx_http_opsauth_oauth_t *oauth)
         return ngx_http_opsauth_oauth_code_replayed(oauth,
                                   ngx_http_opsauth_oauth_text(reply, 1),
                                   ngx_http_opsauth_oauth_text(reply, 2));
-    }
-
-    return ngx_http_opsauth_oauth_strange(oauth);
-}
-
-
-static ngx_int_t
-ngx_http_opsauth_oauth_code_family(ngx_http_opsauth_oauth_t *oauth)
-{
-    u_char                          *p;
-    int64_t                          valid;
-    ngx_str_t                        args[32], key, live;
-    ngx_uint_t                       n;
-    ngx_http_opsauth_oauth_grant_t  *grant;
-
-    grant = oauth->data;
-    valid = oauth->conf->refresh_token_valid;
-
-    key = ngx_http_opsauth_oauth_key(oauth, "refresh:",
-                                     ngx_http_opsauth_view(&grant->family));
-
-    /* "digest:expires" */
-
-    live.data = ngx_pnalloc(oauth->request->pool,
-                            OA_DIGEST_HEX_LEN + 1 + NGX_INT64_LEN);
-
-    if (key.data == NULL || live.data == NULL) {
-        return ngx_http_opsauth_oauth_failed(oauth);
-    }
-
-    p = ngx_sprintf(live.data, "%V:%L", &grant->access_digest,
-                    grant->now + grant->valid);
-    live.len = p - live.data;
-
-    args[0] = ngx_http_opsauth_oauth_number(oauth, valid * 1000);
-    n = 1;
-
-#define ngx_http_opsauth_oauth_field(name, value)                             \
-    ngx_str_set(&args[n], name);                                              \
-    args[n + 1] = (value);                                                    \
-    n += 2
-
-    ngx_http_opsauth_oauth_field("v", (ngx_str_t) ngx_string("1"));
-    ngx_http_opsauth_oauth_field("client",
-                                 ngx_http_opsauth_str(oauth->client.id));
-    ngx_http_opsauth_oauth_field("account",
-                                 ngx_http_opsauth_str(oauth->account.id));
-    ngx_http_opsauth_oauth_field("subject",
-                                 ngx_http_opsauth_str(grant->subject));
-    ngx_http_opsauth_oauth_field("scopes",
-                                 ngx_http_opsauth_str(grant->scopes));
-    ngx_http_opsauth_oauth_field("environment",
-                                 ngx_http_opsauth_str(grant->environment));
-    ngx_http_opsauth_oauth_field("current", grant->refresh_digest);
-    ngx_http_opsauth_oauth_field("previous", (ngx_str_t) ngx_string(""));
-    ngx_http_opsauth_oauth_field("rotated",
-                                 ngx_http_opsauth_oauth_number(oauth,
-                                         ngx_http_opsauth_oauth_now()));
-    ngx_http_opsauth_oauth_field("access", live);
-    ngx_http_opsauth_oauth_field("state", (ngx_str_t) ngx_string("active"));
-    ngx_http_opsauth_oauth_field("created",
-                             ngx_http_opsauth_oauth_number(oauth, grant->now));
-    ngx_http_opsauth_oauth_field("expires",
-                                 ngx_http_opsauth_oauth_number(oauth,
-                                                     grant->now + valid));
-
-    ngx_http_opsauth_oauth_script(oauth,
-                                &ngx_http_opsauth_oauth_script_family_create,
-                                &key, n, args);
-
-    return ngx_http_opsauth_oauth_wait(oauth,
-                                       ngx_http_opsauth_oauth_code_created);
-}
-
-
-static ngx_int_t
-ngx_http_opsauth_oauth_code_created(ngx_http_opsauth_oauth_t *oauth)
-{
-    ngx_opsauth_reply_t  *reply;
-
-    reply = ngx_http_opsauth_oauth_reply(oauth, 0);
-
-    if (ngx_http_opsauth_oauth_said(reply, "ok")) {
-        return ngx_http_opsauth_oauth_issue(oauth);
-    }
-
-    if (ngx_http_opsauth_oauth_said(reply, "exists")) {
-        return ngx_http_opsauth_oauth_invalid_grant(oauth,
-                            "the code was replayed while it was redeemed");
     }
 
     return ngx_http_opsauth_oauth_strange(oauth);

@@ -80,6 +80,10 @@ ngx_int_t ngx_http_opsauth_oauth_new_refresh(ngx_http_opsauth_oauth_t *oauth,
 
 /* ngx_http_opsauth_oauth_issue.c */
 
+/* writes the record of the new family, then does issue() */
+ngx_int_t ngx_http_opsauth_oauth_family_create(
+    ngx_http_opsauth_oauth_t *oauth);
+
 /* writes the access token's record and answers with the tokens */
 ngx_int_t ngx_http_opsauth_oauth_issue(ngx_http_opsauth_oauth_t *oauth);
 

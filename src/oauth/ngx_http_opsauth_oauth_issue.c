@@ -4,8 +4,11 @@
  */
 
 #include "ngx_http_opsauth_oauth_grant.h"
+#include "ngx_http_opsauth_status.h"
 
 
+static ngx_int_t ngx_http_opsauth_oauth_family_created(
+    ngx_http_opsauth_oauth_t *oauth);
 static ngx_int_t ngx_http_opsauth_oauth_list(ngx_http_opsauth_oauth_t *oauth);
 static ngx_int_t ngx_http_opsauth_oauth_issued(
     ngx_http_opsauth_oauth_t *oauth);
@@ -15,6 +18,95 @@ static ngx_int_t ngx_http_opsauth_oauth_revoke_some(
 
 /* SET, ZADD and ZREMRANGEBYSCORE go before the record that makes it live */
 #define NGX_HTTP_OPSAUTH_OAUTH_ISSUE_LAST  3
+
+#define ngx_http_opsauth_oauth_field(name, value)                             \
+    ngx_str_set(&words[n], name);                                             \
+    words[n + 1] = (value);                                                   \
+    n += 2
+
+
+ngx_int_t
+ngx_http_opsauth_oauth_family_create(ngx_http_opsauth_oauth_t *oauth)
+{
+    u_char                          *p;
+    int64_t                          valid;
+    ngx_str_t                        words[32], key, live;
+    ngx_uint_t                       n;
+    ngx_http_opsauth_oauth_grant_t  *grant;
+
+    grant = oauth->data;
+    valid = oauth->conf->refresh_token_valid;
+
+    key = ngx_http_opsauth_oauth_key(oauth, "refresh:",
+                                     ngx_http_opsauth_view(&grant->family));
+
+    /* "digest:expires" */
+
+    live.data = ngx_pnalloc(oauth->request->pool,
+                            OA_DIGEST_HEX_LEN + 1 + NGX_INT64_LEN);
+
+    if (key.data == NULL || live.data == NULL) {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    p = ngx_sprintf(live.data, "%V:%L", &grant->access_digest,
+                    grant->now + grant->valid);
+    live.len = p - live.data;
+
+    words[0] = ngx_http_opsauth_oauth_number(oauth, valid * 1000);
+    n = 1;
+
+    ngx_http_opsauth_oauth_field("v", (ngx_str_t) ngx_string("1"));
+    ngx_http_opsauth_oauth_field("client",
+                                 ngx_http_opsauth_str(oauth->client.id));
+    ngx_http_opsauth_oauth_field("account",
+                                 ngx_http_opsauth_str(oauth->account.id));
+    ngx_http_opsauth_oauth_field("subject",
+                                 ngx_http_opsauth_str(grant->subject));
+    ngx_http_opsauth_oauth_field("scopes",
+                                 ngx_http_opsauth_str(grant->scopes));
+    ngx_http_opsauth_oauth_field("environment",
+                                 ngx_http_opsauth_str(grant->environment));
+    ngx_http_opsauth_oauth_field("current", grant->refresh_digest);
+    ngx_http_opsauth_oauth_field("previous", (ngx_str_t) ngx_string(""));
+    ngx_http_opsauth_oauth_field("rotated",
+                                 ngx_http_opsauth_oauth_number(oauth,
+                                         ngx_http_opsauth_oauth_now()));
+    ngx_http_opsauth_oauth_field("access", live);
+    ngx_http_opsauth_oauth_field("state", (ngx_str_t) ngx_string("active"));
+    ngx_http_opsauth_oauth_field("created",
+                             ngx_http_opsauth_oauth_number(oauth, grant->now));
+    ngx_http_opsauth_oauth_field("expires",
+                                 ngx_http_opsauth_oauth_number(oauth,
+                                                     grant->now + valid));
+
+    ngx_http_opsauth_oauth_script(oauth,
+                                &ngx_http_opsauth_oauth_script_family_create,
+                                &key, n, words);
+
+    return ngx_http_opsauth_oauth_wait(oauth,
+                                       ngx_http_opsauth_oauth_family_created);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_oauth_family_created(ngx_http_opsauth_oauth_t *oauth)
+{
+    ngx_opsauth_reply_t  *reply;
+
+    reply = ngx_http_opsauth_oauth_reply(oauth, 0);
+
+    if (ngx_http_opsauth_oauth_said(reply, "ok")) {
+        return ngx_http_opsauth_oauth_issue(oauth);
+    }
+
+    if (ngx_http_opsauth_oauth_said(reply, "exists")) {
+        return ngx_http_opsauth_oauth_invalid_grant(oauth,
+                            "it was revoked while it was redeemed");
+    }
+
+    return ngx_http_opsauth_oauth_strange(oauth);
+}
 
 
 ngx_int_t
@@ -52,11 +144,6 @@ ngx_http_opsauth_oauth_issue(ngx_http_opsauth_oauth_t *oauth)
     words[0] = ngx_http_opsauth_oauth_number(oauth,
                    (expires + NGX_HTTP_OPSAUTH_OAUTH_TOKEN_REST) * 1000);
     n = 1;
-
-#define ngx_http_opsauth_oauth_field(name, value)                             \
-    ngx_str_set(&words[n], name);                                             \
-    words[n + 1] = (value);                                                   \
-    n += 2
 
     ngx_http_opsauth_oauth_field("v", (ngx_str_t) ngx_string("1"));
     ngx_http_opsauth_oauth_field("id", grant->access_id);
@@ -185,6 +272,9 @@ ngx_http_opsauth_oauth_issued(ngx_http_opsauth_oauth_t *oauth)
         json_object_set_new(body, "refresh_token",
                             ngx_http_opsauth_oauth_json_str(grant->refresh));
     }
+
+    ngx_http_opsauth_count_issued(oauth->store,
+                  oa_grant_bit(oa_form_get(&oauth->form, "grant_type")));
 
     ngx_log_error(NGX_LOG_INFO, oauth->request->connection->log, 0,
                   "opsauth: issued \"%V\" to client \"%*s\", account \"%*s\"",

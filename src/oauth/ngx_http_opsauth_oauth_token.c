@@ -141,7 +141,22 @@ ngx_http_opsauth_oauth_token_account(ngx_http_opsauth_oauth_t *oauth)
         return ngx_http_opsauth_oauth_failed(oauth);
     }
 
-    return ngx_http_opsauth_oauth_issue(oauth);
+    if (!oauth->account.refresh
+        || !(oauth->client.grants & OA_GRANT_REFRESH_TOKEN))
+    {
+        return ngx_http_opsauth_oauth_issue(oauth);
+    }
+
+    /* RFC 6749 section 4.4.3 has none here; an account that says so logs in
+       once and refreshes every few seconds */
+
+    if (ngx_http_opsauth_oauth_new_refresh(oauth, (oa_str_t) oa_null)
+        != NGX_OK)
+    {
+        return ngx_http_opsauth_oauth_failed(oauth);
+    }
+
+    return ngx_http_opsauth_oauth_family_create(oauth);
 }
 
 

@@ -94,7 +94,8 @@ for (const given of input.clients) {
             const response = await oauth.clientCredentialsGrantRequest(as, client, auth,
                 { scope: 'read:tenants' }, insecure);
             const tokens = await oauth.processClientCredentialsResponse(as, client, response);
-            equal(tokens.refresh_token, undefined, 'a refresh token');
+            equal(tokens.expires_in, 30, 'expires_in');
+            equal((await refresh(client, auth, tokens.refresh_token)).expires_in, 30, 'refreshed');
             equal((await call(tokens.access_token)).tenant, 'org_42', 'the tenant');
         });
     }

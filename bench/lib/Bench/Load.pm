@@ -18,12 +18,22 @@ use constant CONNECTIONS => 32;
 # Starts wrk; finish() waits for it.
 sub start {
     my ($setup, $port, $set, $order, $seconds) = @_;
-    my $out = $setup->dir . "/wrk.$port." . ++$setup->{loads};
-    my $here = $setup->{here};
+    return _wrk($setup, $seconds, 'requests.lua', "http://127.0.0.1:$port/v1/tenants", '--',
+        $set->{file}, $set->{count}, $order);
+}
+
+# the token endpoint, for so many seconds
+sub tokens {
+    my ($setup, $port, $seconds) = @_;
+    return finish(_wrk($setup, $seconds, 'tokens.lua', "http://127.0.0.1:$port/oauth/token"));
+}
+
+sub _wrk {
+    my ($setup, $seconds, $script, @rest) = @_;
+    my $out = $setup->dir . '/wrk.' . ++$setup->{loads};
     my $pid = OpsAuth::Process->spawn(
         command => [$setup->on_core(1, 'wrk', '-t1', '-c' . CONNECTIONS, "-d${seconds}s",
-            '-s', "$here/requests.lua", "http://127.0.0.1:$port/v1/tenants", '--',
-            $set->{file}, $set->{count}, $order)],
+            '-s', "$setup->{here}/$script", @rest)],
         stdout => $out, stderr => $out);
     return { pid => $pid, out => $out, seconds => $seconds };
 }

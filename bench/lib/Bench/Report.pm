@@ -81,9 +81,20 @@ sub text {
             number('%+.0f', $f->{added}), number('%+.0f', $f->{outside}),
             number('%+.0f', $f->{malloc}), number('%.0f', $f->{plain}), join(', ', @targets) || 'none') . " |\n";
     }
+    $out = $out . tokens(@{$setup->{tokens}}) if $setup->{tokens};
     $out .= explanation($o);
     $out .= breakdown($_) for grep { $_->{cost} } @$scenarios;
     return $out;
+}
+
+# the token service
+sub tokens {
+    my @rounds = @_;
+    my %m = map { my $what = $_; ($what => median(map { $_->{$what} } @rounds)) } qw(rate ratio cpu p50 p99);
+    return "\n**Tokens**: " . number('%.0f', $m{rate}) . ' a second by client_credentials, a login each ('
+        . sprintf('%.2f', $m{ratio}) . " of the requests a second of plain proxying in the same run); "
+        . sprintf('%.1f', $m{cpu}) . ' us of CPU of the worker, p50 ' . number('%.0f', $m{p50})
+        . ' us, p99 ' . number('%.0f', $m{p99}) . " us.\n";
 }
 
 sub target {
