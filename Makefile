@@ -219,7 +219,7 @@ install: all $(PAGES)
 	echo 'load_module modules/ngx_http_opsauth_module.so;' \
 	    > $(DESTDIR)$(PREFIX)/share/nginx/modules-available/mod-http-opsauth.conf
 	install -m 644 README.md LICENSE CHANGELOG.md $(DOCDIR)/
-	install -m 644 docs/*.md $(DOCDIR)/docs/
+	install -m 644 docs/*.md docs/*.json $(DOCDIR)/docs/
 	install -m 644 conf-examples/*.conf $(DOCDIR)/conf-examples/
 	install -m 644 conf-examples/demo/*.in $(DOCDIR)/conf-examples/demo/
 

@@ -5,6 +5,7 @@
 
 #include "ngx_http_opsauth_introspection.h"
 #include "ngx_http_opsauth_oauth.h"
+#include "ngx_http_opsauth_status.h"
 
 
 static ngx_int_t ngx_http_opsauth_preconfiguration(ngx_conf_t *cf);
@@ -89,6 +90,27 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
       offsetof(ngx_http_opsauth_loc_conf_t, error_format),
       &ngx_http_opsauth_formats },
 
+    { ngx_string("opsauth_rate"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE12,
+      ngx_http_opsauth_rate,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_rate_headers"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_loc_conf_t, rate_headers),
+      &ngx_http_opsauth_rate_header_forms },
+
+    { ngx_string("opsauth_failure_rate"),
+      NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE12,
+      ngx_http_opsauth_failure_rate,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("opsauth_resource_metadata"),
       NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
       ngx_http_opsauth_oauth_resource_metadata,
@@ -113,6 +135,13 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
     { ngx_string("opsauth_introspection_claim"),
       NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_1MORE,
       ngx_http_opsauth_introspection_claim,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("opsauth_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_http_opsauth_status,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -273,6 +302,41 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
       ngx_http_opsauth_store_stale,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("rate_zone"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, rate_zone),
+      NULL },
+
+    { ngx_string("rate_sync"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, rate_sync),
+      NULL },
+
+    { ngx_string("usage"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, usage_on),
+      NULL },
+
+    { ngx_string("usage_zone"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, usage_size),
+      NULL },
+
+    { ngx_string("usage_interval"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, usage_interval),
       NULL },
 
       ngx_null_command

@@ -303,7 +303,7 @@ subtest 'key list, show' => sub {
     ($rc, $out, $err) = opsauth(qw(key list --account crm));
     is("$rc $err", '0 ', 'list');
     my @lines = split /\n/, $out;
-    like($lines[0], qr/^ID +NAME +ACCOUNT +ENV +STATE +SCOPES +EXPIRES +HINT +SUCCESSOR$/);
+    like($lines[0], qr/^ID +NAME +ACCOUNT +ENV +STATE +SCOPES +EXPIRES +HINT +SUCCESSOR +LAST USED$/);
     is(@lines, 3);
     like($lines[1], qr/^$id{live} +nightly sync +crm +live +active +read:\* +\d{4}-/);
     # two characters, four columns

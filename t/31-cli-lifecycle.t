@@ -146,7 +146,7 @@ subtest 'key rotate' => sub {
     is(said($key), "200 Deprecation=\@$since Sunset=" . http_date($until), 'so does the old one, and its client is told');
 
     opsauth(qw(key list --account crm));
-    like($out, qr/^$id .* deprecated .* $new_id *$/m, 'list names state and successor');
+    like($out, qr/^$id .* deprecated .* $new_id +\S+ *$/m, 'list names state and successor');
     like($out, qr/^$new_id .* active .* - *$/m);
     opsauth(qw(key show), $id);
     like($out, qr/^state +deprecated$/m, 'show');

@@ -262,7 +262,7 @@ my $LUA = <<'CONF';
             add_header X-Reason $opsauth_reason always;
             proxy_pass http://%%UPSTREAM%%;
         }
-        location /any { opsauth main; opsauth_environment any; add_header X-Reason $opsauth_reason always; proxy_pass http://%%UPSTREAM%%; }
+        location /any { opsauth main; opsauth_rate default=60/m burst=5; opsauth_environment any; add_header X-Reason $opsauth_reason always; proxy_pass http://%%UPSTREAM%%; }
         location /second { opsauth second; add_header X-Reason $opsauth_reason always; proxy_pass http://%%UPSTREAM%%; }
         location /rewritten { opsauth main; satisfy any; rewrite ^ /x; allow 127.0.0.1; deny all; error_page 401 403 /x; error_page 500 /y; proxy_pass http://%%UPSTREAM%%; }
     }
@@ -297,6 +297,13 @@ subtest 'the key on stdin' => sub {
     is(outcomes($x), 'presence ok, syntax ok, prefix ok, prefix\'s environment ok, checksum ok, lookup ok, environment ok, '
         . 'state ok, expiry ok, account ok, account\'s addresses ok, its own addresses ok, administrator no, '
         . 'rule ok, rule ok, rule does not apply, rate not checked', 'all checks, in their order');
+    my $rate = sub { my $row = check(with_key($keys{good}, 'GET', $_[0]), 'rate'); return defined $row->{outcome} ? join '|', $row->{outcome}, $row->{fact}, $row->{by}{text} // '-' : 'none' };
+    is($rate->('/x'), 'not checked|300/m|-', 'its own rate');
+    is($rate->('/any'), 'not checked|300/m|opsauth_rate default=60/m burst=5', 'with the line of the rate');
+    $store->update_account('acme', rate => '');
+    is($rate->('/x'), 'none', 'no rate');
+    is($rate->('/any'), 'not checked|60/m, the default here|opsauth_rate default=60/m burst=5', 'the default');
+    $store->update_account('acme', rate => '300/m');
     like(check($x, 'prefix')->{by}{text}, qr/^key_prefix op365_sk_live_/, 'the line of the prefix');
     like(check($x, 'presence')->{by}{text}, qr/^opsauth_credential bearer/, 'the line of the credential');
     is(check($x, 'rule')->{by}{text}, 'opsauth_require scope=read:a role=r', 'the line of the rule');

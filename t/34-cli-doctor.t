@@ -33,7 +33,7 @@ my %acl;
     open my $fh, '<', OpsAuth::Test->root . '/docs/redis.md' or die "docs/redis.md: $!";
     for my $line (<$fh>) {
         my ($user, $rest) = $line =~ /^    ACL SETUSER (\w+) (on .*)/ or next;
-        $acl{$user} = [split / /, $rest =~ s/>PASSWORD/>$password{$user}/r];
+        $acl{$user} = [split / /, $rest =~ s/>PASSWORD/>$password{$user}/r] if $password{$user};
     }
 }
 sub users { $redis->cmd('ACL', 'SETUSER', $_, 'reset', @{$acl{$_}}) for sort keys %acl }

@@ -27,7 +27,7 @@ for my $line (split /\n/, $commands) {
     my ($words) = $line =~ /^  ([a-z]+ [a-z]+) / or next;
     $verbs{$words} = [];
 }
-my @alone = grep { !/^usage/ } $commands =~ /^([a-z]+)  +\S/mg;
+my @alone = $commands =~ /^([a-z]+)  +\S/mg;
 $verbs{$_} = [] for @alone;
 for my $words (keys %verbs) {
     my ($rc, $out) = opsauth(split(/ /, $words), '--help');

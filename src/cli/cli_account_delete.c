@@ -22,6 +22,7 @@
 #include "cli_output.h"
 #include "cli_store.h"
 #include "cli_text.h"
+#include "cli_usage.h"
 #include "cli_values.h"
 #include "cli_wait.h"
 
@@ -267,6 +268,20 @@ finish_attempt(cli_t *cli, delete_t *d)
 }
 
 
+/* of its keys; that of tokens ends by itself */
+static int
+usage_forget(cli_t *cli, delete_t *d)
+{
+    int        rc;
+    size_t     n;
+    oa_str_t  *ids;
+
+    rc = cli_store_members(cli, d->sets[0], &ids, &n);
+
+    return (rc == CLI_OK) ? cli_usage_forget(cli, ids, n) : rc;
+}
+
+
 static int
 delete_run(cli_t *cli, delete_t *d)
 {
@@ -284,6 +299,10 @@ delete_run(cli_t *cli, delete_t *d)
 
         if (rc == CLI_OK) {
             rc = end_all(cli, d);
+        }
+
+        if (rc == CLI_OK) {
+            rc = usage_forget(cli, d);
         }
 
         if (rc == CLI_OK) {

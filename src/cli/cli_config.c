@@ -56,7 +56,8 @@ static const place_t  places[] = {
     { "prefix", "prefix", "OPSAUTH_PREFIX",
       offsetof(cli_config_t, prefix), 0 },
     { "lease", "lease", "OPSAUTH_LEASE",
-      offsetof(cli_config_t, lease), 0 }
+      offsetof(cli_config_t, lease), 0 },
+    { "usage", NULL, NULL, offsetof(cli_config_t, usage), 0 }
 };
 
 #define PLACES  (sizeof(places) / sizeof(places[0]))
@@ -418,6 +419,11 @@ cli_config_read(cli_t *cli)
     }
 
     for (i = 0; i < PLACES; i++) {
+
+        if (places[i].option == NULL) {
+            continue;
+        }
+
         s = given(cli, places[i].option, places[i].variable);
 
         if (s.value == NULL) {

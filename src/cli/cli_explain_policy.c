@@ -289,6 +289,53 @@ rest_rows(cli_explain_t *x, unsigned check)
 }
 
 
+/* "default=60/m" of opsauth_rate, or empty */
+static oa_str_t
+rate_default(const cli_directive_t *rate)
+{
+    size_t    i;
+    oa_str_t  none = oa_null;
+
+    for (i = 1; rate != NULL && i < rate->n; i++) {
+        if (strncmp(rate->words[i], "default=", 8) == 0) {
+            return cli_str(rate->words[i] + 8);
+        }
+    }
+
+    return none;
+}
+
+
+/* what is left of it is known to the gateway alone */
+static void
+rate_row(cli_explain_t *x)
+{
+    oa_str_t                own, other;
+    const char             *outcome;
+    const cli_directive_t  *rate;
+
+    rate = x->place.rate;
+    own = x->account.rate;
+    other = rate_default(rate);
+
+    if (own.len == 0 && other.len == 0) {
+        return;
+    }
+
+    outcome = (x->reason == OA_REASON_OK) ? CLI_ROW_UNASKED : CLI_ROW_SKIPPED;
+
+    if (rate != NULL && rate->n > 1 && strcmp(rate->words[1], "off") == 0) {
+        outcome = CLI_ROW_APART;
+    }
+
+    (void) cli_explain_row(x, "rate", outcome,
+                           own.len ? cli_text_safe(own)
+                           : cli_format("%s, the default here",
+                                        cli_text_safe(other)),
+                           rate);
+}
+
+
 void
 cli_explain_decide(cli_explain_t *x)
 {
@@ -318,10 +365,5 @@ cli_explain_decide(cli_explain_t *x)
                                place->off);
     }
 
-    if (x->account.rate.len != 0) {
-        (void) cli_explain_row(x, "rate",
-                               (x->reason == OA_REASON_OK) ? CLI_ROW_UNASKED
-                                                           : CLI_ROW_SKIPPED,
-                               cli_text_safe(x->account.rate), NULL);
-    }
+    rate_row(x);
 }

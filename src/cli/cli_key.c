@@ -12,6 +12,7 @@
 #include "cli_output.h"
 #include "cli_text.h"
 #include "cli_time.h"
+#include "cli_usage.h"
 #include "cli_values.h"
 #include "cli_wait.h"
 
@@ -75,7 +76,8 @@ static const cli_verb_t  key_verbs[] = {
       cli_key_import_text, cli_key_import },
 
     { "list", "", 0, 0, "list keys", list_options,
-      "Revoked and expired keys are listed too.\n"
+      "Revoked and expired keys are listed too. LAST USED is there where gateways "
+      "have\n\"usage on\".\n"
       "\n"
       "  opsauth key list --account crm\n"
       "  opsauth key list --json | jq -r '.[] | select(.expires == null).id'\n",
@@ -246,6 +248,38 @@ record_order(const void *one, const void *two)
 }
 
 
+/* as "show --json" has it, and the last use */
+static json_t *
+key_json(cli_t *cli, const cli_record_t *record, const cli_last_t *last)
+{
+    json_t  *object;
+
+    object = cli_credential_json(cli, record);
+    json_object_set_new(object, "last_used", cli_json_time(last->last_used));
+    json_object_set_new(object, "last_ip", cli_json_str(last->last_ip));
+
+    return object;
+}
+
+
+/* of n records */
+static int
+list_last(cli_t *cli, const cli_record_t *records, size_t n, cli_last_t **last)
+{
+    size_t     i;
+    oa_str_t  *ids;
+
+    *last = cli_alloc((n + 1) * sizeof(cli_last_t));
+    ids = cli_alloc((n + 1) * sizeof(oa_str_t));
+
+    for (i = 0; i < n; i++) {
+        ids[i] = cli_record_get(&records[i], "id");
+    }
+
+    return cli_usage_last(cli, ids, n, *last);
+}
+
+
 static int
 key_list(cli_t *cli)
 {
@@ -253,12 +287,13 @@ key_list(cli_t *cli)
     size_t         i, n;
     json_t        *list;
     oa_str_t      *ids;
+    cli_last_t    *last;
     cli_table_t    table;
     cli_record_t  *records;
 
     static const char *const  head[] = {
         "ID", "NAME", "ACCOUNT", "ENV", "STATE", "SCOPES", "EXPIRES", "HINT",
-        "SUCCESSOR"
+        "SUCCESSOR", "LAST USED"
     };
 
     rc = list_ids(cli, &ids, &n);
@@ -272,12 +307,17 @@ key_list(cli_t *cli)
     }
 
     qsort(records, n, sizeof(cli_record_t), record_order);
+    rc = list_last(cli, records, n, &last);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
 
     if (cli->json) {
         list = json_array();
 
         for (i = 0; i < n; i++) {
-            json_array_append_new(list, cli_credential_json(cli, &records[i]));
+            json_array_append_new(list, key_json(cli, &records[i], &last[i]));
         }
 
         cli_json_print(list);
@@ -298,6 +338,7 @@ key_list(cli_t *cli)
                                       "never"));
         cli_table_add(&table, cli_record_get(&records[i], "hint"));
         cli_table_add(&table, cli_record_get(&records[i], "successor"));
+        cli_table_addz(&table, cli_time_field(last[i].last_used, "-"));
     }
 
     cli_table_print(&table);
@@ -313,6 +354,7 @@ key_show(cli_t *cli)
     size_t            i;
     oa_str_t          value;
     const char       *text;
+    cli_last_t        last;
     cli_table_t       table;
     cli_credential_t  key;
 
@@ -323,12 +365,16 @@ key_show(cli_t *cli)
 
     rc = cli_credential_find(cli, &cli_kind_key, cli->options.words[0], &key);
 
+    if (rc == CLI_OK) {
+        rc = cli_usage_last(cli, &key.id, 1, &last);
+    }
+
     if (rc != CLI_OK) {
         return rc;
     }
 
     if (cli->json) {
-        cli_json_print(cli_credential_json(cli, &key.record));
+        cli_json_print(key_json(cli, &key.record, &last));
         return CLI_OK;
     }
 
@@ -356,6 +402,13 @@ key_show(cli_t *cli)
 
         cli_table_addz(&table, fields[i]);
         cli_table_add(&table, (text != NULL) ? cli_str(text) : value);
+    }
+
+    if (last.last_used.data != NULL) {
+        cli_table_addz(&table, "last used");
+        cli_table_addz(&table, cli_time_field(last.last_used, "-"));
+        cli_table_addz(&table, "from");
+        cli_table_add(&table, last.last_ip);
     }
 
     cli_table_print(&table);

@@ -32,6 +32,7 @@ static const cli_noun_t *const  nouns[] = {
     &cli_completion_noun,
     &cli_man_noun,
     &cli_explain_noun,
+    &cli_usage_noun,
     NULL
 };
 

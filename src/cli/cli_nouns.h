@@ -21,6 +21,7 @@ extern const cli_noun_t  cli_doctor_noun;
 extern const cli_noun_t  cli_completion_noun;
 extern const cli_noun_t  cli_man_noun;
 extern const cli_noun_t  cli_explain_noun;
+extern const cli_noun_t  cli_usage_noun;
 
 
 #endif /* CLI_NOUNS_H */

@@ -258,6 +258,9 @@ block_read(const cli_directive_t *block, cli_place_t *place)
         } else if (cli_directive_is(d, "opsauth_credential")) {
             place->credential = d;
 
+        } else if (cli_directive_is(d, "opsauth_rate")) {
+            place->rate = d;
+
         } else if (cli_directive_is(d, "opsauth_introspection")) {
             place->introspection = is_off(d) ? NULL : d;
         }

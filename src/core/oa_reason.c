@@ -66,6 +66,11 @@ static const oa_reason_info_t  oa_reasons[OA_REASON_COUNT] = {
           oa_string("RATE_LIMITED"), oa_string("Too Many Requests"),
           oa_string("The rate limit is exceeded, try again later.") },
 
+    [OA_REASON_ATTEMPTS] =
+        { oa_string("attempts"), 429, oa_string(""),
+          oa_string("RATE_LIMITED"), oa_string("Too Many Requests"),
+          oa_string("Too many attempts have failed, try again later.") },
+
     [OA_REASON_UNAVAILABLE] = OA_REASON_SERVICE("unavailable"),
     [OA_REASON_RECORD_INVALID] = OA_REASON_SERVICE("record_invalid")
 };

@@ -11,15 +11,13 @@
 #include <string.h>
 
 #include "oa_cidr.h"
+#include "oa_rate.h"
 #include "oa_record_field.h"
 #include "oa_set.h"
 #include "oa_text.h"
 
 
 #define OA_RECORD_NUMBER_MAX  20        /* digits, with some leading zeros */
-
-/* an account may not be given more than this for one unit of time */
-#define OA_RECORD_RATE_COUNT  1000000000
 
 
 typedef struct {
@@ -144,7 +142,7 @@ const oa_record_form_t  oa_account_forms[OA_ACCOUNT_FIELDS] = {
     [OA_ACCOUNT_RATE] =
         { 0, OA_RATE_MAX, oa_field_rate,
           "expected requests per s, m, h or d, such as 300/m or "
-          "10/s,1000/h, or nothing" },
+          "10/s,1000/h, or unlimited, or nothing" },
     [OA_ACCOUNT_REFRESH] =
         { 0, 1, oa_field_flag, "expected 0 or 1" }
 };
@@ -304,65 +302,17 @@ oa_field_ips(oa_str_t value)
 
 
 /*
- * "300/m", "10/s,1000/h", or nothing.  0 is refused: it could be read as "no
- * request" and as "no limit"; the switch of the account says the former, an
- * empty rate the latter.
+ * "300/m", "10/s,1000/h", "unlimited" whatever a place's default is, or nothing.
+ * 0 is refused: it could be read as "no request" and as "no limit"; the switch
+ * of the account says the former.
  */
 
 int
 oa_field_rate(oa_str_t value)
 {
-    size_t    i, start;
-    int64_t   n;
-    oa_str_t  count;
+    oa_rate_t  rate;
 
-    if (value.len == 0) {
-        return 1;
-    }
-
-    i = 0;
-
-    for ( ;; ) {
-
-        start = i;
-
-        while (i < value.len && value.data[i] >= '0' && value.data[i] <= '9') {
-            i++;
-        }
-
-        count.data = value.data + start;
-        count.len = i - start;
-
-        if (oa_text_number(count, OA_RECORD_RATE_COUNT, &n) != OA_OK
-            || n == 0)
-        {
-            return 0;
-        }
-
-        if (value.len - i < 2 || value.data[i] != '/') {
-            return 0;
-        }
-
-        switch (value.data[i + 1]) {
-        case 's':
-        case 'm':
-        case 'h':
-        case 'd':
-            break;
-        default:
-            return 0;
-        }
-
-        i += 2;
-
-        if (i == value.len) {
-            return 1;
-        }
-
-        if (value.data[i++] != ',') {
-            return 0;
-        }
-    }
+    return oa_rate_parse(value, 0, &rate) != OA_INVALID;
 }
 
 

@@ -7,6 +7,7 @@
  *   on denial   deny.c        status, challenge, body
  *   on its way  deprecated.c  tells the client that its key is due
  *   any time    variables.c   reads the context
+ *   afterwards  status.c      shows what all of them were counted as
  */
 
 #ifndef NGX_HTTP_OPSAUTH_H
@@ -25,9 +26,12 @@
 #include "oa_set.h"
 #include "oa_text.h"
 #include "ngx_opsauth_cache.h"
+#include "ngx_opsauth_counters.h"
 #include "ngx_opsauth_feed.h"
 #include "ngx_opsauth_lookup.h"
 #include "ngx_opsauth_redis.h"
+#include "ngx_http_opsauth_rate.h"
+#include "ngx_opsauth_usage.h"
 
 
 extern ngx_module_t  ngx_http_opsauth_module;
@@ -50,12 +54,19 @@ extern ngx_module_t  ngx_http_opsauth_module;
 #define NGX_HTTP_OPSAUTH_ROOM            (1024 + sizeof(ngx_opsauth_entry_t))
 
 
+/* what one process needs to write usage; see usage.c */
+typedef struct ngx_http_opsauth_usage_s  ngx_http_opsauth_usage_t;
+
+
 /* what one process needs to ask one store; made at its first request */
 typedef struct {
     oa_hasher_t                     hasher;
     ngx_opsauth_redis_t            *redis;
     ngx_opsauth_lookup_t           *lookup;
     ngx_opsauth_feed_t             *feed;       /* the first two workers' */
+    ngx_http_opsauth_rate_node_t   *node;       /* the first worker's */
+    ngx_queue_t                     chunks;     /* of quotas, being asked for */
+    ngx_http_opsauth_rate_plan_t    plans[NGX_HTTP_OPSAUTH_RATE_PLANS];
     ngx_opsauth_entry_t             entry;      /* where no context has room */
     uint32_t                        flushes;    /* of the cache, as last seen */
     u_char                          packed[OA_RECORD_MAX];
@@ -63,11 +74,12 @@ typedef struct {
     ngx_uint_t                      ninvalid;
     ngx_queue_t                     introspections; /* under way */
     ngx_uint_t                      nintrospections;
+    ngx_http_opsauth_usage_t       *usage;      /* NULL: off */
 } ngx_http_opsauth_worker_t;
 
 
 /* one opsauth_store block; lives as long as the cycle */
-typedef struct {
+struct ngx_http_opsauth_store_s {
     ngx_str_t                       name;
     ngx_str_t                       prefix;         /* of all keys in Redis */
     ngx_str_t                       channel;        /* "<prefix>invalidate" */
@@ -85,12 +97,27 @@ typedef struct {
     ngx_msec_t                      lease;
     ngx_msec_t                      stale;
     ngx_opsauth_cache_t             cache;
+    ngx_opsauth_counters_t          counters;       /* ..._counts_t */
+
+    size_t                          rate_zone;      /* bytes */
+    ngx_flag_t                      rate_sync;
+    ngx_opsauth_rate_t              rate;
+    ngx_str_t                       rate_prefix;    /* "<prefix>rate:" */
+    ngx_str_t                       rate_nodes;     /* "<prefix>nodes" */
+
+    ngx_flag_t                      usage_on;
+    size_t                          usage_size;
+    ngx_msec_t                      usage_interval;
+    ngx_str_t                       usage_prefix;   /* "<prefix>usage:" */
+    ngx_str_t                       usage_name;     /* of its connections */
+    ngx_str_t                       usage_client_name;
+    ngx_opsauth_usage_t             usage;
 
     ngx_opsauth_lookup_kind_t       credential_kind;
     ngx_opsauth_lookup_kind_t       account_kind;
 
     ngx_http_opsauth_worker_t      *worker;         /* this process' own */
-} ngx_http_opsauth_store_t;
+};
 
 
 /* of the token service, src/oauth; one for each place */
@@ -165,7 +192,7 @@ typedef struct {
 } ngx_http_opsauth_introspection_conf_t;
 
 
-typedef struct {
+struct ngx_http_opsauth_loc_conf_s {
     ngx_str_t                       store_name;     /* empty: not set here */
     u_char                         *file;           /* where it was set */
     ngx_uint_t                      line;
@@ -181,17 +208,22 @@ typedef struct {
     ngx_http_opsauth_admin_t       *admin;
     ngx_array_t                    *credential;     /* ngx_http_opsauth_name_t */
     ngx_array_t                    *identity;       /* ..._identity_t */
+    ngx_http_opsauth_rate_conf_t   *rate;           /* NULL: off */
+    ngx_http_opsauth_rate_conf_t   *failure_rate;   /* NULL: off */
+    ngx_uint_t                      rate_headers;
     ngx_str_t                       resource_metadata;  /* URL; empty: none */
     ngx_http_opsauth_oauth_conf_t  *oauth;
     unsigned                        endpoint:1;     /* of the token service: it
                                                        authenticates by itself;
+                                                       not inherited */
+    ngx_uint_t                      status;         /* format; 0: no such page;
                                                        not inherited */
     ngx_http_opsauth_introspection_conf_t  introspection;
 
     /* made of the above when the configuration is merged */
     oa_policy_t                     policy;
     ngx_http_opsauth_names_t        names;
-} ngx_http_opsauth_loc_conf_t;
+};
 
 
 typedef enum {
@@ -219,8 +251,6 @@ typedef enum {
 } ngx_http_opsauth_state_e;
 
 
-typedef struct ngx_http_opsauth_ctx_s  ngx_http_opsauth_ctx_t;
-
 struct ngx_http_opsauth_ctx_s {
     ngx_http_request_t             *request;
 
@@ -242,11 +272,15 @@ struct ngx_http_opsauth_ctx_s {
     unsigned                        waiting:1;
     unsigned                        answered:1;
     unsigned                        asked:1;        /* once, or more often */
+    unsigned                        attempted:1;    /* charged as a failure */
+    unsigned                        slowed:1;       /* so it is not looked up */
+    ngx_http_opsauth_rated_e        rated;          /* as this account */
 
     ngx_http_opsauth_oauth_t       *oauth;          /* NULL: no endpoint */
 
     /* what this location made of it */
     unsigned                        decided:1;
+    unsigned                        counted:1;      /* in the usage */
     unsigned                        shadow:1;
     oa_verdict_t                    verdict;
     ngx_uint_t                      deny_status;    /* 0: not turned away */
@@ -268,6 +302,8 @@ struct ngx_http_opsauth_ctx_s {
     ngx_opsauth_status_e            answer;
     ngx_str_t                       packed;         /* record of the answer */
     ngx_str_t                       stale;          /* to fall back on */
+
+    ngx_http_opsauth_rated_t        rate;           /* as ctx->rated says */
 
     u_char                          room[NGX_HTTP_OPSAUTH_ROOM];
 };
@@ -397,7 +433,10 @@ typedef enum {
     NGX_HTTP_OPSAUTH_VAR_SCOPES,
     NGX_HTTP_OPSAUTH_VAR_ENVIRONMENT,
     NGX_HTTP_OPSAUTH_VAR_CACHE,
-    NGX_HTTP_OPSAUTH_VAR_LOOKUP_TIME
+    NGX_HTTP_OPSAUTH_VAR_LOOKUP_TIME,
+    NGX_HTTP_OPSAUTH_VAR_RATE_LIMIT,
+    NGX_HTTP_OPSAUTH_VAR_RATE_REMAINING,
+    NGX_HTTP_OPSAUTH_VAR_RATE_RESET
 } ngx_http_opsauth_var_e;
 
 ngx_int_t ngx_http_opsauth_add_variables(ngx_conf_t *cf);

@@ -16,6 +16,8 @@
  *   waiting  | answer, then posted event    | next read, or decide   | as above
  *   known    | redirected to a location     | decide by its rules,   | OK, 4xx
  *            |                              | no lookup              |
+ *   decided  | allowed, the quota's chunk   | ask Redis for the next | AGAIN
+ *            | is spent (rate_sync)         | one                    |
  *
  * A request that waits has no timer of its own: the read it waits for has one
  * (src/redis), and that one keeps a worker from quitting before the answer.
@@ -23,6 +25,8 @@
 
 #include "ngx_http_opsauth.h"
 #include "ngx_http_opsauth_introspection.h"
+#include "ngx_http_opsauth_status.h"
+#include "ngx_http_opsauth_usage.h"
 
 
 static oa_reason_t ngx_http_opsauth_check_offline(
@@ -67,11 +71,13 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
 
     ngx_memzero(&ctx->verdict, sizeof(oa_verdict_t));
 
-    /* who was answered has passed this here before */
+    if (ctx->waiting) {
+        ctx->verdict.reason = OA_REASON_OK;     /* passed the other before */
+        ngx_http_opsauth_rate_resume(ctx);
 
-    ctx->verdict.reason = ctx->waiting
-                          ? OA_REASON_OK
-                          : ngx_http_opsauth_check_offline(olcf, ctx);
+    } else {
+        ctx->verdict.reason = ngx_http_opsauth_check_offline(olcf, ctx);
+    }
 
     if (ctx->verdict.reason == OA_REASON_OK) {
 
@@ -99,11 +105,28 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
             return rc;
         }
 
+        /* last: what is turned away takes nothing from anybody's rate */
+
+        if (olcf->rate && ctx->verdict.reason == OA_REASON_OK
+            && ngx_http_opsauth_rate_check(olcf, ctx) == NGX_AGAIN)
+        {
+            return ngx_http_opsauth_suspend(r);
+        }
+
     } else if (ctx->cache == NGX_HTTP_OPSAUTH_CACHE_NONE) {
         ctx->cache = NGX_HTTP_OPSAUTH_CACHE_BYPASS;
     }
 
+    if (olcf->failure_rate) {
+        ngx_http_opsauth_attempts_judge(olcf, ctx);
+    }
+
     ctx->decided = 1;
+    ngx_http_opsauth_count(olcf->store, ctx);
+
+    if (olcf->store->usage_on) {
+        ngx_http_opsauth_usage_count(r, ctx, olcf->store);
+    }
 
     return ngx_http_opsauth_answer(r, olcf, ctx);
 }

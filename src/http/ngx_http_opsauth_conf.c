@@ -74,6 +74,7 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
      *     conf->environment = 0;
      *     conf->resource_metadata = { 0, NULL };
      *     conf->endpoint = 0;
+     *     conf->status = 0;
      *     conf->introspection.uri = { 0, NULL };
      *     conf->policy, conf->names
      */
@@ -86,6 +87,9 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
     conf->admin = NGX_CONF_UNSET_PTR;
     conf->credential = NGX_CONF_UNSET_PTR;
     conf->identity = NGX_CONF_UNSET_PTR;
+    conf->rate = NGX_CONF_UNSET_PTR;
+    conf->failure_rate = NGX_CONF_UNSET_PTR;
+    conf->rate_headers = NGX_CONF_UNSET_UINT;
     conf->introspection.valid = NGX_CONF_UNSET;
     conf->introspection.claims = NGX_CONF_UNSET_PTR;
 
@@ -124,6 +128,8 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->rules, prev->rules, NULL);
     ngx_conf_merge_ptr_value(conf->admin, prev->admin,
                              &ngx_http_opsauth_default_admin);
+
+    ngx_http_opsauth_rate_merge(prev, conf);
 
     if (ngx_http_opsauth_merge_introspection(cf, &prev->introspection,
                                              &conf->introspection)

@@ -8,7 +8,7 @@
  * preaccess phase forgets the denial.
  *
  * The header filter is also where the answers to deprecated credentials are
- * marked (deprecated.c).
+ * marked (deprecated.c), and where clients are told of their rate (rate.c).
  */
 
 #include "ngx_http_opsauth.h"
@@ -62,17 +62,21 @@ ngx_http_opsauth_deny(ngx_http_request_t *r, ngx_http_opsauth_loc_conf_t *olcf,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (info->status == NGX_HTTP_SERVICE_UNAVAILABLE) {
-
-        /* random, so that all clients don't come back at once */
-
-        value.data = ngx_pnalloc(r->pool, 1);
+    if (info->status == NGX_HTTP_SERVICE_UNAVAILABLE
+        || info->status == NGX_HTTP_TOO_MANY_REQUESTS)
+    {
+        value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
         if (value.data == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        value.data[0] = '1' + ngx_random() % 3;
-        value.len = 1;
+        /* 503: random, so that all clients don't come back at once */
+
+        value.len = ngx_sprintf(value.data, "%ui",
+                                info->status == NGX_HTTP_TOO_MANY_REQUESTS
+                                ? ngx_http_opsauth_rate_retry(ctx)
+                                : (ngx_uint_t) (1 + ngx_random() % 3))
+                    - value.data;
 
         if (ngx_http_opsauth_set_header(r, &ctx->retry_after, "Retry-After",
                                         &value)
@@ -203,6 +207,16 @@ ngx_http_opsauth_header_filter(ngx_http_request_t *r)
         && ngx_http_opsauth_deprecated(r, who) != NGX_OK)
     {
         return NGX_ERROR;
+    }
+
+    if (who && who->rated && r == r->main) {
+        olcf = ngx_http_get_module_loc_conf(r, ngx_http_opsauth_module);
+
+        if (olcf->rate_headers
+            && ngx_http_opsauth_rate_headers(r, olcf, who) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     if (ctx == NULL || ctx->deny_status == 0 || r != r->main

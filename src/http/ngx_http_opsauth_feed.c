@@ -35,10 +35,6 @@ ngx_http_opsauth_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    if (ngx_worker >= NGX_HTTP_OPSAUTH_FEEDS) {
-        return NGX_OK;
-    }
-
     omcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_opsauth_module);
 
     if (omcf == NULL) {
@@ -46,6 +42,30 @@ ngx_http_opsauth_init_process(ngx_cycle_t *cycle)
     }
 
     store = omcf->stores.elts;
+
+    for (i = 0; ngx_worker == 0 && i < omcf->stores.nelts; i++) {
+        if (store[i]->rate_sync
+            && ngx_http_opsauth_rate_node_start(store[i], cycle->log)
+               != NGX_OK)
+        {
+            ngx_log_error(NGX_LOG_CRIT, cycle->log, 0,
+                          "opsauth: this node can't be made known to others "
+                          "of store \"%V\"", &store[i]->name);
+        }
+    }
+
+    if (ngx_worker >= NGX_HTTP_OPSAUTH_FEEDS) {
+
+        /* one that was killed may have left counts behind */
+
+        for (i = 0; i < omcf->stores.nelts; i++) {
+            if (store[i]->usage_on) {
+                (void) ngx_http_opsauth_worker(store[i]);
+            }
+        }
+
+        return NGX_OK;
+    }
 
     /* without its feed a worker still serves, bounded by the lease */
 

@@ -107,7 +107,7 @@ ngx_http_opsauth_introspection_is_due(ngx_http_opsauth_loc_conf_t *olcf,
 
         /* who has a record already is not asked of: its account has none */
 
-        if (ctx->credential.id.len) {
+        if (ctx->credential.id.len || ngx_http_opsauth_attempts_spent(ctx)) {
             return 0;
         }
 

@@ -129,6 +129,8 @@ ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
     ctx->state = NGX_HTTP_OPSAUTH_START;
     ctx->pepper = 0;
     ctx->cache = NGX_HTTP_OPSAUTH_CACHE_NONE;
+    ctx->rated = NGX_HTTP_OPSAUTH_RATE_NONE;
+    ctx->slowed = 0;
 
     if (again) {
         ngx_memzero(&ctx->credential, sizeof(oa_credential_t));
@@ -177,7 +179,9 @@ ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
             return;
         }
 
-        ctx->identity = OA_REASON_UNKNOWN;
+        /* where it was not even looked up, nobody can tell */
+
+        ctx->identity = ctx->slowed ? OA_REASON_ATTEMPTS : OA_REASON_UNKNOWN;
         break;
 
     case NGX_OPSAUTH_INVALID:
@@ -312,6 +316,14 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
         }
 
         ctx->stale = *packed;
+    }
+
+    /* the cache may still know it under another pepper */
+
+    if (kind->type == NGX_HTTP_OPSAUTH_CREDENTIAL && ctx->stale.len == 0
+        && ngx_http_opsauth_attempts_spent(ctx))
+    {
+        return NGX_OPSAUTH_UNKNOWN;
     }
 
     return ngx_http_opsauth_ask(ctx, worker, kind, packed);
@@ -519,6 +531,7 @@ ngx_http_opsauth_leave(void *data)
     ngx_http_opsauth_ctx_t  *ctx = data;
 
     ngx_opsauth_lookup_cancel(&ctx->waiter);
+    ngx_http_opsauth_rate_leave(ctx);
 
     if (ctx->event.posted) {
         ngx_delete_posted_event(&ctx->event);

@@ -4,7 +4,8 @@
  * who may read it, the prefixes, the cache's size.
  */
 
-#include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_status.h"
+#include "ngx_http_opsauth_usage.h"
 #include "oa_url.h"
 
 
@@ -125,6 +126,11 @@ ngx_http_opsauth_create_store(ngx_conf_t *cf, ngx_str_t *name)
     store->cache_negative = NGX_CONF_UNSET_MSEC;
     store->lease = NGX_CONF_UNSET_MSEC;
     store->stale = NGX_CONF_UNSET_MSEC;
+    store->rate_zone = NGX_CONF_UNSET_SIZE;
+    store->rate_sync = NGX_CONF_UNSET;
+    store->usage_on = NGX_CONF_UNSET;
+    store->usage_size = NGX_CONF_UNSET_SIZE;
+    store->usage_interval = NGX_CONF_UNSET_MSEC;
 
     store->key_prefixes = ngx_array_create(cf->pool, 4,
                                            sizeof(oa_key_prefix_t));
@@ -149,6 +155,8 @@ ngx_http_opsauth_finish_store(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
     ngx_conf_init_msec_value(store->cache_negative, 5000);
     ngx_conf_init_msec_value(store->lease, 1000);
     ngx_conf_init_msec_value(store->stale, 30000);
+    ngx_conf_init_size_value(store->rate_zone, 4 * 1024 * 1024);
+    ngx_conf_init_value(store->rate_sync, 0);
 
     if (store->prefix.data == NULL) {
         ngx_str_set(&store->prefix, "opsauth:");
@@ -166,6 +174,12 @@ ngx_http_opsauth_finish_store(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
         != NGX_OK
         || ngx_http_opsauth_concat(cf, &store->channel, &store->prefix,
                                    "invalidate")
+           != NGX_OK
+        || ngx_http_opsauth_concat(cf, &store->rate_prefix, &store->prefix,
+                                   "rate:")
+           != NGX_OK
+        || ngx_http_opsauth_concat(cf, &store->rate_nodes, &store->prefix,
+                                   "nodes")
            != NGX_OK)
     {
         return NGX_CONF_ERROR;
@@ -320,12 +334,14 @@ ngx_http_opsauth_add_zone(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
 
     if (ngx_opsauth_cache_add(cf, &store->cache, &name, store->cache_size,
                               &ngx_http_opsauth_module)
-        != NGX_OK)
+        != NGX_OK
+        || ngx_http_opsauth_add_counters(cf, store) != NGX_OK
+        || ngx_http_opsauth_rate_add_zone(cf, store, crc) != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }
 
-    return NGX_CONF_OK;
+    return ngx_http_opsauth_usage_finish(cf, store, crc);
 }
 
 

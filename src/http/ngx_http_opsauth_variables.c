@@ -23,6 +23,8 @@ static ngx_int_t ngx_http_opsauth_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_opsauth_lookup_time(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_opsauth_rate_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_str_t ngx_http_opsauth_other_value(ngx_http_opsauth_ctx_t *ctx,
     ngx_uint_t number);
 static ngx_str_t ngx_http_opsauth_c_string(const char *s);
@@ -68,6 +70,16 @@ static ngx_http_variable_t  ngx_http_opsauth_vars[] = {
 
     { ngx_string("opsauth_lookup_time"), NULL, ngx_http_opsauth_lookup_time,
       NGX_HTTP_OPSAUTH_VAR_LOOKUP_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("opsauth_rate_limit"), NULL, ngx_http_opsauth_rate_variable,
+      NGX_HTTP_OPSAUTH_VAR_RATE_LIMIT, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("opsauth_rate_remaining"), NULL,
+      ngx_http_opsauth_rate_variable,
+      NGX_HTTP_OPSAUTH_VAR_RATE_REMAINING, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("opsauth_rate_reset"), NULL, ngx_http_opsauth_rate_variable,
+      NGX_HTTP_OPSAUTH_VAR_RATE_RESET, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };
@@ -271,6 +283,46 @@ ngx_http_opsauth_lookup_time(ngx_http_request_t *r,
     v->len = ngx_sprintf(p, "%T.%03M", (time_t) ctx->lookup_time / 1000,
                          ctx->lookup_time % 1000)
              - p;
+    v->data = p;
+    v->valid = 1;
+    v->no_cacheable = 1;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+/* reset: Unix seconds */
+
+static ngx_int_t
+ngx_http_opsauth_rate_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    time_t                   reset;
+    u_char                  *p;
+    uint64_t                 limit, remaining, n;
+    ngx_http_opsauth_ctx_t  *ctx;
+
+    ctx = ngx_http_opsauth_get_ctx(r);
+
+    if (ctx == NULL || !ctx->decided
+        || ngx_http_opsauth_rate_told(ctx, &limit, &remaining, &reset)
+           != NGX_OK)
+    {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = (data == NGX_HTTP_OPSAUTH_VAR_RATE_LIMIT) ? limit
+        : (data == NGX_HTTP_OPSAUTH_VAR_RATE_REMAINING) ? remaining
+        : (uint64_t) reset;
+
+    v->len = ngx_sprintf(p, "%uL", n) - p;
     v->data = p;
     v->valid = 1;
     v->no_cacheable = 1;

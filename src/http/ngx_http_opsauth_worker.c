@@ -5,7 +5,8 @@
  * cache (src/shm), which don't know each other, are joined: the three hooks.
  */
 
-#include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_status.h"
+#include "ngx_http_opsauth_usage.h"
 
 
 /* the build fails where they do not: see ngx_http_opsauth_decode() */
@@ -50,7 +51,9 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
     }
 
     store->worker = worker;
+    store->redis.stats = &ngx_http_opsauth_counts(store)->redis;
 
+    ngx_queue_init(&worker->chunks);
     ngx_queue_init(&worker->introspections);
 
     if (oa_hasher_init(&worker->hasher, store->peppers, store->npeppers)
@@ -76,6 +79,10 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
         goto failed;
     }
 
+    if (store->usage_on) {
+        ngx_http_opsauth_usage_start(store);
+    }
+
     return worker;
 
 failed:
@@ -97,8 +104,14 @@ ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
         return;
     }
 
+    ngx_http_opsauth_usage_destroy(worker);
+
     if (worker->feed) {
         ngx_opsauth_feed_destroy(worker->feed);
+    }
+
+    if (worker->node) {
+        ngx_http_opsauth_rate_node_stop(worker->node);
     }
 
     if (worker->redis) {
@@ -136,6 +149,7 @@ ngx_http_opsauth_exit_process(ngx_cycle_t *cycle)
 
     for (i = 0; i < omcf->stores.nelts; i++) {
         ngx_http_opsauth_worker_destroy(store[i]);
+        ngx_http_opsauth_release_counts(store[i]);
     }
 
     ngx_http_opsauth_free_spare();

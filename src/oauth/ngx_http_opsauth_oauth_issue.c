@@ -4,6 +4,7 @@
  */
 
 #include "ngx_http_opsauth_oauth_grant.h"
+#include "ngx_http_opsauth_status.h"
 
 
 static ngx_int_t ngx_http_opsauth_oauth_family_created(
@@ -271,6 +272,9 @@ ngx_http_opsauth_oauth_issued(ngx_http_opsauth_oauth_t *oauth)
         json_object_set_new(body, "refresh_token",
                             ngx_http_opsauth_oauth_json_str(grant->refresh));
     }
+
+    ngx_http_opsauth_count_issued(oauth->store,
+                  oa_grant_bit(oa_form_get(&oauth->form, "grant_type")));
 
     ngx_log_error(NGX_LOG_INFO, oauth->request->connection->log, 0,
                   "opsauth: issued \"%V\" to client \"%*s\", account \"%*s\"",

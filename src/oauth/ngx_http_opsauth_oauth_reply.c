@@ -5,6 +5,7 @@
 
 #include "ngx_http_opsauth_oauth.h"
 #include "ngx_http_opsauth_compat.h"
+#include "ngx_http_opsauth_status.h"
 
 #include <openssl/crypto.h>
 
@@ -137,6 +138,8 @@ ngx_http_opsauth_oauth_error(ngx_http_opsauth_oauth_t *oauth,
     r = oauth->request;
     oauth->error = error;
 
+    ngx_http_opsauth_count_oauth_error(oauth->store, error);
+
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "opsauth: \"opsauth_oauth %V\" answers %ui \"%s\": %s, "
                   "client \"%*s\"", &oauth->endpoint->name, status, error,
@@ -235,6 +238,8 @@ ngx_int_t
 ngx_http_opsauth_oauth_failed(ngx_http_opsauth_oauth_t *oauth)
 {
     oauth->error = "server_error";
+
+    ngx_http_opsauth_count_oauth_error(oauth->store, oauth->error);
 
     return NGX_HTTP_INTERNAL_SERVER_ERROR;
 }

@@ -47,6 +47,7 @@ static void ngx_opsauth_feed_quit(ngx_opsauth_link_t *link);
 static ngx_int_t ngx_opsauth_feed_part(ngx_opsauth_feed_t *feed);
 static void ngx_opsauth_feed_close(ngx_opsauth_feed_t *feed);
 static void ngx_opsauth_feed_again(ngx_opsauth_feed_t *feed, ngx_msec_t wait);
+static void ngx_opsauth_feed_publish(ngx_opsauth_link_t *link);
 static void ngx_opsauth_feed_free(ngx_opsauth_link_t *link);
 
 
@@ -67,6 +68,7 @@ static const ngx_opsauth_link_kind_t  ngx_opsauth_feed_kind = {
     .fail = ngx_opsauth_feed_fail,
     .quit = ngx_opsauth_feed_quit,
     .rest = ngx_opsauth_feed_rest,
+    .publish = ngx_opsauth_feed_publish,
     .free = ngx_opsauth_feed_free
 };
 
@@ -91,6 +93,7 @@ ngx_opsauth_feed_create(ngx_opsauth_redis_conf_t *conf, ngx_msec_t lease,
 
     feed->link.timer.cancelable = 1;
 
+    feed->stats = conf->stats ? conf->stats : &feed->unwanted;
     feed->lease = lease;
     feed->period = ngx_max(lease / 4, NGX_OPSAUTH_FEED_PERIOD_MIN);
     feed->channel = *channel;
@@ -118,6 +121,7 @@ ngx_opsauth_feed_start(ngx_opsauth_feed_t *feed)
 {
     feed->mode = NGX_OPSAUTH_FEED_CONNECTING;
 
+    ngx_opsauth_feed_publish(&feed->link);
     ngx_opsauth_feed_again(feed, 1);
 }
 
@@ -131,6 +135,19 @@ ngx_opsauth_feed_destroy(ngx_opsauth_feed_t *feed)
     ngx_opsauth_feed_quit(&feed->link);
 
     ngx_opsauth_link_leave(&feed->link);
+}
+
+
+static void
+ngx_opsauth_feed_publish(ngx_opsauth_link_t *link)
+{
+    ngx_uint_t           i;
+    ngx_opsauth_feed_t  *feed = (ngx_opsauth_feed_t *) link;
+
+    for (i = 0; i < NGX_OPSAUTH_STATS_FEED_MODES; i++) {
+        ngx_opsauth_stats_set(&feed->stats->feed[i],
+                              i == (ngx_uint_t) feed->mode && !link->doomed);
+    }
 }
 
 
@@ -269,6 +286,8 @@ ngx_opsauth_feed_up(ngx_opsauth_feed_t *feed)
 
     /* rounded up: what was read before this moment is not covered */
 
+    ngx_opsauth_stats_add(&feed->stats->feed_connects, 1);
+
     feed->up = 1;
     feed->started = ngx_opsauth_link_now() + 1;
     feed->mode = feed->aim;
@@ -339,6 +358,8 @@ ngx_opsauth_feed_lose(ngx_opsauth_feed_t *feed,
     ngx_msec_t           backoff;
     ngx_msec_int_t       stood;
     ngx_opsauth_link_t  *link = &feed->link;
+
+    ngx_opsauth_stats_add(&feed->stats->feed_losses, 1);
 
     up = feed->up;
     stood = (ngx_msec_int_t) (ngx_opsauth_link_now() - feed->started);

@@ -26,6 +26,9 @@ typedef enum {
 struct ngx_opsauth_feed_s {
     ngx_opsauth_link_t         link;
 
+    ngx_opsauth_stats_t       *stats;
+    ngx_opsauth_stats_t        unwanted;        /* where nobody wants them */
+
     ngx_msec_t                 lease;
     ngx_msec_t                 period;          /* of PINGs */
     ngx_str_t                  channel;
@@ -45,6 +48,7 @@ struct ngx_opsauth_feed_s {
     size_t                     id_len;          /* 0: refused */
     u_char                     refusal[64];     /* "... answers <refusal>" */
     ngx_msec_t                 pings[NGX_OPSAUTH_FEED_PINGS];
+    uint64_t                   pings_us[NGX_OPSAUTH_FEED_PINGS];
     ngx_uint_t                 npings;          /* sent and not answered */
     ngx_msec_t                 ping_at;         /* next one */
     ngx_msec_t                 started;         /* first PONG */

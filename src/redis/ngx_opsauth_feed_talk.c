@@ -193,7 +193,10 @@ ngx_opsauth_feed_ping(ngx_opsauth_feed_t *feed)
 
     ngx_str_set(&word, "PING");
 
-    feed->pings[feed->npings++] = ngx_opsauth_link_now();
+    feed->pings_us[feed->npings] = ngx_opsauth_link_now_us();
+    feed->pings[feed->npings] = (ngx_msec_t) (feed->pings_us[feed->npings]
+                                              / 1000);
+    feed->npings++;
 
     return ngx_opsauth_feed_put(feed, 1, &word);
 }
@@ -415,9 +418,11 @@ ngx_opsauth_feed_same(const ngx_str_t *one, const ngx_str_t *two)
 static void
 ngx_opsauth_feed_pong(ngx_opsauth_feed_t *feed)
 {
+    uint64_t    us;
     ngx_int_t   rc;
     ngx_msec_t  sent_at;
 
+    us = ngx_opsauth_stats_now() - feed->pings_us[0];
     sent_at = ngx_opsauth_feed_answered(feed);
 
     if (feed->aim == NGX_OPSAUTH_FEED_TRACKING && feed->refused) {
@@ -428,6 +433,8 @@ ngx_opsauth_feed_pong(ngx_opsauth_feed_t *feed)
     if (!feed->up) {
         ngx_opsauth_feed_up(feed);
     }
+
+    ngx_opsauth_stats_observe(&feed->stats->feed_time, us);
 
     if (feed->aim == NGX_OPSAUTH_FEED_TRACKING) {
         rc = feed->hooks.certified(feed->hooks.owner, feed->link.server,
@@ -498,6 +505,7 @@ ngx_opsauth_feed_answered(ngx_opsauth_feed_t *feed)
 
     for (i = 0; i < feed->npings; i++) {
         feed->pings[i] = feed->pings[i + 1];
+        feed->pings_us[i] = feed->pings_us[i + 1];
     }
 
     return sent_at;

@@ -70,7 +70,13 @@ ngx_opsauth_link_enter(ngx_opsauth_link_t *link)
 void
 ngx_opsauth_link_leave(ngx_opsauth_link_t *link)
 {
-    if (--link->busy == 0 && link->doomed) {
+    if (--link->busy) {
+        return;
+    }
+
+    link->kind->publish(link);
+
+    if (link->doomed) {
         link->kind->free(link);
     }
 }
@@ -579,9 +585,12 @@ ngx_opsauth_link_close_socket(ngx_opsauth_link_t *link)
 ngx_msec_t
 ngx_opsauth_link_now(void)
 {
-    struct timespec  ts;
+    return (ngx_msec_t) (ngx_opsauth_stats_now() / 1000);
+}
 
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
 
-    return (ngx_msec_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+uint64_t
+ngx_opsauth_link_now_us(void)
+{
+    return ngx_opsauth_stats_now();
 }

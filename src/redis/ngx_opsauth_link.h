@@ -67,6 +67,8 @@ typedef struct {
     void        (*quit)(ngx_opsauth_link_t *link);
     /* after an event: is there anything left to do? */
     void        (*rest)(ngx_opsauth_link_t *link);
+    /* an event is over: what may have changed of its gauges */
+    void        (*publish)(ngx_opsauth_link_t *link);
     /* nobody uses it any more */
     void        (*free)(ngx_opsauth_link_t *link);
 } ngx_opsauth_link_kind_t;
@@ -154,6 +156,8 @@ void ngx_opsauth_link_enter(ngx_opsauth_link_t *link);
 void ngx_opsauth_link_leave(ngx_opsauth_link_t *link);
 /* CLOCK_MONOTONIC in ms, the clock of ngx_current_msec, read now */
 ngx_msec_t ngx_opsauth_link_now(void);
+/* the same in us */
+uint64_t ngx_opsauth_link_now_us(void);
 
 
 /* ngx_opsauth_link_addr.c */

@@ -28,6 +28,7 @@ typedef struct {
 
 struct ngx_opsauth_lookup_s {
     ngx_opsauth_redis_t         *redis;
+    ngx_opsauth_stats_t         *stats;
     ngx_opsauth_lookup_hooks_t   hooks;
     ngx_log_t                   *log;
     ngx_uint_t                   nflights;      /* under way */
@@ -39,6 +40,7 @@ struct ngx_opsauth_lookup_s {
 };
 
 
+static void ngx_opsauth_lookup_publish(ngx_opsauth_lookup_t *lookup);
 static ngx_queue_t *ngx_opsauth_lookup_bucket(ngx_opsauth_lookup_t *lookup,
     const u_char *key);
 static ngx_opsauth_flight_t *ngx_opsauth_lookup_find(
@@ -76,6 +78,7 @@ ngx_opsauth_lookup_create(ngx_opsauth_redis_t *redis,
     }
 
     lookup->redis = redis;
+    lookup->stats = ngx_opsauth_redis_stats(redis);
     lookup->hooks = *hooks;
     lookup->log = log;
     lookup->nflights = 0;
@@ -120,6 +123,7 @@ ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
     ngx_opsauth_flight_t  *flight;
 
     if (waiter && lookup->nwaiters >= NGX_OPSAUTH_WAITERS_MAX) {
+        ngx_opsauth_stats_add(&lookup->stats->refusals, 1);
         return NGX_BUSY;
     }
 
@@ -138,8 +142,14 @@ ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
     if (flight == NULL) {
         flight = ngx_opsauth_lookup_start(lookup, kind, key, name);
         if (flight == NULL) {
+            ngx_opsauth_stats_add(&lookup->stats->refusals, 1);
             return NGX_BUSY;
         }
+
+        ngx_opsauth_stats_add(&lookup->stats->lookups, 1);
+
+    } else if (waiter) {
+        ngx_opsauth_stats_add(&lookup->stats->joins, 1);
     }
 
     if (waiter == NULL) {
@@ -147,8 +157,11 @@ ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
     }
 
     waiter->lookup = lookup;
+    waiter->since = ngx_opsauth_stats_now();
     ngx_queue_insert_tail(&flight->waiters, &waiter->queue);
     lookup->nwaiters++;
+
+    ngx_opsauth_lookup_publish(lookup);
 
     return NGX_AGAIN;
 }
@@ -163,7 +176,16 @@ ngx_opsauth_lookup_cancel(ngx_opsauth_waiter_t *waiter)
 
     ngx_queue_remove(&waiter->queue);
     waiter->lookup->nwaiters--;
+    ngx_opsauth_lookup_publish(waiter->lookup);
     waiter->lookup = NULL;
+}
+
+
+static void
+ngx_opsauth_lookup_publish(ngx_opsauth_lookup_t *lookup)
+{
+    ngx_opsauth_stats_set(&lookup->stats->reads, lookup->nflights);
+    ngx_opsauth_stats_set(&lookup->stats->waiters, lookup->nwaiters);
 }
 
 
@@ -361,6 +383,7 @@ ngx_opsauth_lookup_alloc(ngx_opsauth_lookup_t *lookup)
 
     ngx_queue_init(&flight->waiters);
     lookup->nflights++;
+    ngx_opsauth_lookup_publish(lookup);
 
     return flight;
 }
@@ -370,6 +393,7 @@ static void
 ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight)
 {
     flight->lookup->nflights--;
+    ngx_opsauth_lookup_publish(flight->lookup);
 
     /* the last one used is the one still in the processor's cache */
     ngx_queue_insert_head(&flight->lookup->free, &flight->index);
@@ -382,6 +406,7 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 {
     size_t                 len;
     u_char                *data;
+    uint64_t               now;
     ngx_str_t             *values, room[NGX_OPSAUTH_VALUES_MAX];
     ngx_queue_t           *q, waiters;
     ngx_opsauth_flight_t  *flight;
@@ -431,10 +456,19 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 
     ngx_opsauth_lookup_free(flight);
 
+    now = reply ? ngx_opsauth_redis_heard_us(lookup->redis)
+                : ngx_opsauth_stats_now();
+
     while (!ngx_queue_empty(&waiters)) {
         q = ngx_queue_head(&waiters);
 
         waiter = ngx_queue_data(q, ngx_opsauth_waiter_t, queue);
+
+        /* one that joined after the bytes were read has not waited */
+
+        ngx_opsauth_stats_observe(&lookup->stats->lookup_time,
+                                  now > waiter->since ? now - waiter->since
+                                                      : 0);
 
         ngx_opsauth_lookup_cancel(waiter);
         waiter->handler(waiter, status, data, len);

@@ -111,6 +111,7 @@ struct ngx_opsauth_waiter_s {
     ngx_opsauth_waiter_handler_pt   handler;
     void                           *data;
     ngx_opsauth_lookup_t           *lookup;     /* NULL: not waiting */
+    uint64_t                        since;      /* us, the lookup's own */
 };
 
 

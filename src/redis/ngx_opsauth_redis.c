@@ -63,6 +63,7 @@ static const ngx_opsauth_link_kind_t  ngx_opsauth_redis_kind = {
     .fail = ngx_opsauth_redis_fail,
     .quit = ngx_opsauth_redis_quit,
     .rest = ngx_opsauth_redis_rest,
+    .publish = ngx_opsauth_redis_publish,
     .free = ngx_opsauth_redis_free
 };
 
@@ -79,6 +80,8 @@ ngx_opsauth_redis_create(ngx_opsauth_redis_conf_t *conf, ngx_log_t *log)
 
     ngx_opsauth_link_init(&redis->link, &ngx_opsauth_redis_kind, conf, log);
     ngx_opsauth_redis_slow_init(redis);
+
+    redis->stats = conf->stats ? conf->stats : &redis->unwanted;
 
     ngx_queue_init(&redis->ending);
 
@@ -157,11 +160,13 @@ ngx_opsauth_redis_accept(ngx_opsauth_redis_t *redis,
             && (ngx_msec_int_t) (redis->link.retry_at - ngx_current_msec) > 0))
     {
         *error = NGX_OPSAUTH_REDIS_DOWN;
+        ngx_opsauth_stats_add(&redis->stats->errors[*error], 1);
         return NGX_DECLINED;
     }
 
     if (redis->nslots - redis->marking >= NGX_OPSAUTH_REDIS_PENDING_MAX) {
         *error = NGX_OPSAUTH_REDIS_FULL;
+        ngx_opsauth_stats_add(&redis->stats->errors[*error], 1);
         return NGX_DECLINED;
     }
 
@@ -186,6 +191,7 @@ ngx_opsauth_redis_queue(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, size_t before)
 {
     ngx_opsauth_redis_push(redis, cmd, before);
+    ngx_opsauth_stats_add(&redis->stats->commands, 1);
 
     /* an attempt that the breaker began is somebody's now */
     redis->link.timer.cancelable = 0;
@@ -382,16 +388,19 @@ ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis)
 static void
 ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis)
 {
+    uint64_t                   us;
     ngx_msec_t                 now;
     ngx_opsauth_redis_slot_t  *slot;
 
-    now = ngx_opsauth_link_now();
+    us = ngx_opsauth_link_now_us();
+    now = (ngx_msec_t) (us / 1000);
     redis->flushes++;
 
     while (redis->nsent < redis->nslots) {
         slot = ngx_opsauth_redis_slot(redis, redis->nsent++);
 
         slot->sent_at = now;
+        slot->sent_us = us;
         slot->flush = redis->flushes;
         slot->command->sent_at = now;
         slot->command->deadline = now + redis->link.conf->timeout;
@@ -449,7 +458,11 @@ ngx_opsauth_redis_greet(ngx_opsauth_link_t *link)
 static void
 ngx_opsauth_redis_ready(ngx_opsauth_link_t *link)
 {
-    ngx_opsauth_redis_flush((ngx_opsauth_redis_t *) link);
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    ngx_opsauth_stats_add(&redis->stats->connects, 1);
+
+    ngx_opsauth_redis_flush(redis);
 }
 
 
@@ -474,6 +487,7 @@ ngx_opsauth_redis_heard(ngx_opsauth_link_t *link)
     ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
 
     redis->heard = redis->flushes;
+    redis->heard_us = ngx_opsauth_link_now_us();
 }
 
 
@@ -528,6 +542,8 @@ ngx_opsauth_redis_reply(ngx_opsauth_link_t *link, ngx_opsauth_reply_t *reply)
 
     } else {
         ngx_opsauth_redis_in_time(redis);
+        ngx_opsauth_stats_observe(&redis->stats->command_time,
+                                  redis->heard_us - slot->sent_us);
     }
 
     if (reply->type == NGX_OPSAUTH_REPLY_ERROR) {
@@ -580,6 +596,8 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
         ngx_opsauth_redis_marker_reply(&redis->link, reply);
         return;
     }
+
+    ngx_opsauth_stats_add(&redis->stats->errors[entry->error], 1);
 
     if (cmd->once) {
         ngx_opsauth_redis_refused_log(redis, cmd, entry, reply);
@@ -640,6 +658,8 @@ ngx_opsauth_redis_end(ngx_opsauth_redis_t *redis)
         ngx_queue_remove(q);
 
         cmd = ngx_queue_data(q, ngx_opsauth_redis_command_t, queue);
+
+        ngx_opsauth_stats_add(&redis->stats->errors[cmd->error], 1);
 
         cmd->done = 1;
         cmd->handler(cmd, NULL, cmd->error);

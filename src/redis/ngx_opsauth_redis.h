@@ -16,6 +16,7 @@
 #include <ngx_event_connect.h>
 
 #include "ngx_opsauth_codec.h"
+#include "ngx_opsauth_stats.h"
 
 
 /* commands under way or queued on one connection (REDIS section 3) */
@@ -52,6 +53,8 @@ typedef struct {
     ngx_str_t        marker;            /* key "<prefix>meta" */
     ngx_msec_t       connect_timeout;
     ngx_msec_t       timeout;           /* of one command */
+    ngx_opsauth_stats_t  *stats;        /* set before anything is created from
+                                           this; NULL: nobody wants to know */
 } ngx_opsauth_redis_conf_t;
 
 
@@ -148,6 +151,12 @@ ngx_msec_t ngx_opsauth_redis_resolved(ngx_opsauth_redis_t *redis);
  * follow one another too closely do nothing.
  */
 void ngx_opsauth_redis_drop(ngx_opsauth_redis_t *redis);
+
+/* where it is counted; never NULL */
+ngx_opsauth_stats_t *ngx_opsauth_redis_stats(ngx_opsauth_redis_t *redis);
+
+/* in the handler of a command that has a reply: when that was read, us */
+uint64_t ngx_opsauth_redis_heard_us(ngx_opsauth_redis_t *redis);
 
 /* one table for all error replies; reply->type is ERROR */
 ngx_opsauth_redis_error_e ngx_opsauth_redis_classify(

@@ -5,7 +5,7 @@
  * ngx_opsauth_command.c      those that are no reads, their callers' side
  * ngx_opsauth_redis_slow.c   deadlines, and the breaker
  * ngx_opsauth_redis_lost.c   what becomes of commands when the link is lost
- * ngx_opsauth_redis_log.c    what the error log gets of the answers
+ * ngx_opsauth_redis_log.c    what the error log and the status page get
  * ngx_opsauth_link.h         the connection itself
  *
  * Slots are a ring in the order of the wire:
@@ -36,6 +36,7 @@
 typedef struct {
     ngx_opsauth_redis_command_t  *command;      /* NULL: a tombstone */
     ngx_msec_t                    sent_at;
+    uint64_t                      sent_us;      /* likewise, to be counted */
     uint32_t                      size;         /* bytes in out */
     uint32_t                      flush;        /* number of its flush */
     unsigned                      secret:1;     /* to be wiped in out */
@@ -53,6 +54,9 @@ typedef enum {
 struct ngx_opsauth_redis_s {
     ngx_opsauth_link_t            link;
 
+    ngx_opsauth_stats_t          *stats;
+    ngx_opsauth_stats_t           unwanted;     /* where nobody wants them */
+
     ngx_opsauth_redis_command_t   marker;
     ngx_msec_t                    marker_at;    /* last read */
 
@@ -60,6 +64,7 @@ struct ngx_opsauth_redis_s {
     size_t                        answered;
     uint32_t                      flushes;
     uint32_t                      heard;        /* flush before last bytes */
+    uint64_t                      heard_us;     /* when they were read */
     ngx_uint_t                    secrets;      /* slots to be wiped */
 
     ngx_uint_t                    head;
@@ -151,6 +156,8 @@ void ngx_opsauth_redis_marker_log(ngx_opsauth_redis_t *redis,
     ngx_opsauth_reply_t *reply);
 /* a store that nobody has set up, or that lost its data */
 void ngx_opsauth_redis_unmarked_log(ngx_opsauth_redis_t *redis);
+/* its gauges, after each event */
+void ngx_opsauth_redis_publish(ngx_opsauth_link_t *link);
 
 
 static ngx_inline ngx_opsauth_redis_slot_t *

@@ -1,10 +1,15 @@
 /*
  * What the error log gets of the answers to a Redis' commands: one line a
  * connection for what they tell of the configuration, the link's two for an
- * outage.
+ * outage. And its gauges, for the status page.
  */
 
 #include "ngx_opsauth_redis_conn.h"
+
+
+/* the build fails where an error has no word to be counted by */
+typedef u_char  ngx_opsauth_redis_stats_errors_t
+    [NGX_OPSAUTH_STATS_ERRORS == NGX_OPSAUTH_REDIS_NOSCRIPT + 1 ? 1 : -1];
 
 
 /* a command that is refused now and then is told of at most this often */
@@ -95,7 +100,7 @@ ngx_opsauth_redis_refused_log(ngx_opsauth_redis_t *redis,
 
     case NGX_OPSAUTH_REDIS_DENIED:
         remedy = "the ACL of its user must allow what a gateway needs that "
-                 "issues tokens";
+                 "issues tokens, or that counts usage";
         level = NGX_LOG_CRIT;
         break;
 
@@ -206,4 +211,31 @@ ngx_opsauth_redis_unmarked_log(ngx_opsauth_redis_t *redis)
                   "503; \"opsauth account create\" makes it",
                   &link->conf->url, &link->conf->name,
                   &link->conf->marker);
+}
+
+
+void
+ngx_opsauth_redis_publish(ngx_opsauth_link_t *link)
+{
+    ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    ngx_opsauth_stats_set(&redis->stats->connected,
+                          link->state == NGX_OPSAUTH_LINK_READY);
+    ngx_opsauth_stats_set(&redis->stats->breaker, redis->open);
+    ngx_opsauth_stats_set(&redis->stats->pending,
+                          ngx_opsauth_redis_live(redis));
+}
+
+
+uint64_t
+ngx_opsauth_redis_heard_us(ngx_opsauth_redis_t *redis)
+{
+    return redis->heard_us;
+}
+
+
+ngx_opsauth_stats_t *
+ngx_opsauth_redis_stats(ngx_opsauth_redis_t *redis)
+{
+    return redis->stats;
 }

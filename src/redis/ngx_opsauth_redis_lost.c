@@ -33,6 +33,8 @@ ngx_opsauth_redis_fail(ngx_opsauth_link_t *link,
     ngx_opsauth_redis_error_e  given;
     ngx_opsauth_redis_retry_e  retry;
 
+    ngx_opsauth_stats_add(&redis->stats->failures, 1);
+
     live = ngx_opsauth_redis_live(redis) || !ngx_queue_empty(&redis->ending);
     ready = (link->state == NGX_OPSAUTH_LINK_READY);
 

@@ -215,6 +215,7 @@ ngx_opsauth_redis_late(ngx_opsauth_redis_t *redis, ngx_uint_t n)
     }
 
     redis->open = 1;
+    ngx_opsauth_stats_add(&redis->stats->openings, 1);
     redis->probe_step = NGX_OPSAUTH_REDIS_PROBE_MIN;
 
     /* this one is no passing slowness: it is worth its line */

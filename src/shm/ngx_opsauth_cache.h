@@ -121,7 +121,7 @@ void ngx_opsauth_cache_invalidate(ngx_opsauth_cache_t *cache,
     const u_char *key);
 void ngx_opsauth_cache_invalidate_all(ngx_opsauth_cache_t *cache);
 
-/* walks the zone: for the status page, not for requests */
+/* no lock; each figure by itself */
 void ngx_opsauth_cache_stats(ngx_opsauth_cache_t *cache,
     ngx_opsauth_cache_stats_t *stats);
 

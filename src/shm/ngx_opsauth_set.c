@@ -154,6 +154,12 @@ ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
         }
     }
 
+    /* what was flushed is in no total any more */
+
+    if (set->epoch != epoch) {
+        ngx_memzero(set->held, sizeof(set->held));
+    }
+
     set->hand = NGX_OPSAUTH_SLOT_FIRST;
     set->negatives = 0;
     __atomic_store_n(&set->marks, 0, __ATOMIC_RELAXED);
@@ -168,9 +174,34 @@ ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
 }
 
 
+/*
+ * The totals follow what the set holds. A writer that dies in between leaves
+ * them wrong by what it was about to do, no more: the set's part is its own.
+ */
+
 void
-ngx_opsauth_set_close(ngx_opsauth_set_t *set)
+ngx_opsauth_set_close(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters)
 {
+    uint16_t           now[3];
+    ngx_uint_t         i;
+    ngx_opsauth_map_t  map;
+
+    ngx_opsauth_set_map(set, &map);
+
+    now[0] = (uint16_t) (map.used - NGX_OPSAUTH_SLOT_FIRST);
+    now[1] = (uint16_t) __builtin_popcountll(map.starts);
+    now[2] = (uint16_t) __builtin_popcountll(map.starts & set->negatives);
+
+    for (i = 0; i < 3; i++) {
+        if (now[i] != set->held[i]) {
+            __atomic_store_n(&counters->held[i],
+                             counters->held[i] + now[i] - set->held[i],
+                             __ATOMIC_RELAXED);
+            set->held[i] = now[i];
+        }
+    }
+
     __atomic_store_n(&set->seq, set->seq + 1, __ATOMIC_RELEASE);
 }
 

@@ -43,7 +43,9 @@ typedef struct {
     uint64_t        marks;              /* bits of slots where entries start */
     uint64_t        negatives;          /* likewise */
     u_char          tags[NGX_OPSAUTH_SET_SLOTS];
-    u_char          pad[32];
+    uint16_t        held[3];            /* its part of the table's totals:
+                                           slots, entries, negatives */
+    u_char          pad[26];
 } ngx_opsauth_set_t;
 
 
@@ -67,6 +69,7 @@ typedef struct {
     uint64_t        evictions;
     uint64_t        negative_evictions;
     uint64_t        torn;
+    uint64_t        held[3];            /* as in a set; all sets together */
 } ngx_opsauth_set_counters_t;
 
 
@@ -79,7 +82,8 @@ void ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map);
    NGX_OK */
 ngx_int_t ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
     ngx_opsauth_set_counters_t *counters);
-void ngx_opsauth_set_close(ngx_opsauth_set_t *set);
+void ngx_opsauth_set_close(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters);
 
 /* len was checked */
 ngx_int_t ngx_opsauth_set_put(ngx_opsauth_set_t *set,

@@ -13,7 +13,7 @@
 
 
 #define NGX_OPSAUTH_TABLE_MAGIC    0x31656c6261743a41ULL
-#define NGX_OPSAUTH_TABLE_VERSION  2
+#define NGX_OPSAUTH_TABLE_VERSION  3
 
 #define NGX_OPSAUTH_LINE           64
 
@@ -166,7 +166,7 @@ ngx_opsauth_table_put(ngx_opsauth_table_t *table, const u_char *key,
                                  negative, data, len);
     }
 
-    ngx_opsauth_set_close(set);
+    ngx_opsauth_set_close(set, &table->counters);
 
     return rc;
 }
@@ -186,19 +186,24 @@ ngx_opsauth_table_remove(ngx_opsauth_table_t *table, const u_char *key)
 
     ngx_opsauth_set_remove(set, key);
 
-    ngx_opsauth_set_close(set);
+    ngx_opsauth_set_close(set, &table->counters);
 }
 
 
 void
 ngx_opsauth_table_flush(ngx_opsauth_table_t *table)
 {
-    uint32_t  epoch;
+    uint32_t    epoch;
+    ngx_uint_t  i;
 
     epoch = table->epoch + 1;
 
     if (epoch == 0) {
         epoch = 1;
+    }
+
+    for (i = 0; i < 3; i++) {
+        __atomic_store_n(&table->counters.held[i], 0, __ATOMIC_RELAXED);
     }
 
     __atomic_store_n(&table->epoch, epoch, __ATOMIC_RELEASE);
@@ -209,9 +214,9 @@ void
 ngx_opsauth_table_stats(ngx_opsauth_table_t *table,
     ngx_opsauth_table_stats_t *stats)
 {
-    uint32_t                     i, n, epoch;
-    ngx_opsauth_map_t            map;
-    ngx_opsauth_set_t           *set;
+    uint32_t                     n;
+    uint64_t                     held[3];
+    ngx_uint_t                   i;
     ngx_opsauth_set_counters_t  *counters;
 
     ngx_memzero(stats, sizeof(ngx_opsauth_table_stats_t));
@@ -229,26 +234,19 @@ ngx_opsauth_table_stats(ngx_opsauth_table_t *table,
         return;
     }
 
-    epoch = ngx_opsauth_table_epoch(table);
-
     stats->slots = (uint64_t) n
                    * (NGX_OPSAUTH_SET_SLOTS - NGX_OPSAUTH_SLOT_FIRST);
 
-    for (i = 0; i < n; i++) {
-        set = ngx_opsauth_table_nth(table, i);
+    /* more than there can be is what a damaged block says */
 
-        if (__atomic_load_n(&set->epoch, __ATOMIC_RELAXED) != epoch) {
-            continue;
-        }
-
-        ngx_opsauth_set_map(set, &map);
-
-        stats->used += map.used - NGX_OPSAUTH_SLOT_FIRST;
-        stats->entries += __builtin_popcountll(map.starts);
-        stats->negatives += __builtin_popcountll(
-                 __atomic_load_n(&set->negatives, __ATOMIC_RELAXED)
-                 & map.starts);
+    for (i = 0; i < 3; i++) {
+        held[i] = __atomic_load_n(&counters->held[i], __ATOMIC_RELAXED);
+        held[i] = ngx_min(held[i], stats->slots);
     }
+
+    stats->used = held[0];
+    stats->entries = held[1];
+    stats->negatives = held[2];
 }
 
 

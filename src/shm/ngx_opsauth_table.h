@@ -101,7 +101,7 @@ void ngx_opsauth_table_remove(ngx_opsauth_table_t *table, const u_char *key);
    are wiped when it is next written to */
 void ngx_opsauth_table_flush(ngx_opsauth_table_t *table);
 
-/* a walk over the sets; for the status page and tests, not for requests */
+/* no lock; totals that writers keep, so that it costs no walk over the sets */
 void ngx_opsauth_table_stats(ngx_opsauth_table_t *table,
     ngx_opsauth_table_stats_t *stats);
 

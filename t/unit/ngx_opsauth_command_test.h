@@ -265,6 +265,13 @@ ngx_opsauth_link_now(void)
 }
 
 
+uint64_t
+ngx_opsauth_link_now_us(void)
+{
+    return (uint64_t) ngx_current_msec * 1000;
+}
+
+
 ngx_int_t
 ngx_opsauth_link_step(ngx_opsauth_link_t *link, ngx_opsauth_link_step_pt step,
     ngx_uint_t n, const ngx_str_t *words)

@@ -123,6 +123,13 @@ ngx_opsauth_link_now(void)
 }
 
 
+uint64_t
+ngx_opsauth_link_now_us(void)
+{
+    return (uint64_t) ngx_opsauth_link_now() * 1000;
+}
+
+
 ngx_int_t
 ngx_opsauth_link_step(ngx_opsauth_link_t *link, ngx_opsauth_link_step_pt step,
     ngx_uint_t n, const ngx_str_t *words)
@@ -273,6 +280,7 @@ run(const talk_t *talk, size_t step)
     clock_ms = 100;
 
     memset(&feed, 0, sizeof(feed));
+    feed.stats = &feed.unwanted;
     feed.hooks = hooks;
     feed.channel = (ngx_str_t) ngx_string("o:channel");
     feed.prefixes[0] = (ngx_str_t) ngx_string("o:c:");

@@ -42,6 +42,8 @@ static const reason_row_t  rows[] = {
       "Forbidden" },
     { OA_REASON_RATE, "rate", 429, "", "RATE_LIMITED",
       "Too Many Requests" },
+    { OA_REASON_ATTEMPTS, "attempts", 429, "", "RATE_LIMITED",
+      "Too Many Requests" },
     { OA_REASON_UNAVAILABLE, "unavailable", 503, "", "SERVICE_UNAVAILABLE",
       "Service Unavailable" },
     { OA_REASON_RECORD_INVALID, "record_invalid", 503, "",

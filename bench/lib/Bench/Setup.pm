@@ -25,6 +25,8 @@ my @BASE62 = ('0' .. '9', 'A' .. 'Z', 'a' .. 'z');
 # module  the module's .so
 # keys    how many there are in the largest set
 # store   further lines for opsauth_store
+# place   further lines for the location
+# rate    of accounts
 # cores   [for both nginx], [for everything else]; empty: no choice
 sub new {
     my ($class, %o) = @_;
@@ -194,7 +196,7 @@ sub http_part {
         $self->{store}
     }
 CONF
-        my $guard = $with ? "opsauth store$port; opsauth_require scope=read:tenants;" : '';
+        my $guard = $with ? "opsauth store$port; opsauth_require scope=read:tenants; $self->{place}" : '';
         $text .= <<"CONF";
     server {
         listen 127.0.0.1:$port backlog=1024;
@@ -283,7 +285,7 @@ sub _records {
             name => "Account $account", description => 'of the bench', enabled => 1,
             tenant => sprintf('org_%06d', $n / PER_ACCOUNT), affiliate => $self->{all} ? 'aff_7' : '',
             roles => $self->{all} ? 'customer plans-and-rates' : '',
-            ips => '203.0.113.0/24 127.0.0.0/8', rate => '', refresh => 0,
+            ips => '203.0.113.0/24 127.0.0.0/8', rate => $self->{rate}, refresh => 0,
             created => $now, updated => $now) if $n % PER_ACCOUNT == 0;
         push @commands, resp('HSET',
             'opsauth:credential:' . hmac_sha256_hex($key, PEPPER),
