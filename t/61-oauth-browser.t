@@ -59,6 +59,7 @@ $t->start;
 my ($gateway, $app, $home) = map { $t->port($_) } 8080, 8081, 8082;
 $store->account('acme', name => 'ACME Ltd');
 my %clients = (
+    device => { name => 'On the device', redirect_uris => 'com.example.app:/cb', scopes => 'read:tenants' },
     app    => { name => 'Reports', redirect_uris => 'http://127.0.0.1/cb', scopes => 'read:tenants write:tenants' },
     onward => { name => 'Onward',  redirect_uris => 'http://127.0.0.1/onward', scopes => 'read:tenants' },
     long   => { name => 'Quarterly reporting and reconciliation of all licence assignments ' . 'x' x 60,
@@ -239,6 +240,19 @@ subtest 'an error' => sub {
     $browser->open("http://127.0.0.1:$gateway/oauth/authorize?client_id=unknown");
     like($browser->text, qr/This request can.t be served.*Reason: the application is not known here/s, 'a page for people');
     shot('error');
+};
+
+subtest 'an application on the device' => sub {
+    # Nothing here takes that scheme: that Chromium tries is all there is to see.
+    # It may then wait for an answer of its own user's: the last of the tests.
+    my $codes = sub { return scalar @{$redis->cmd('KEYS', $store->name('code:*'))} };
+    my $before = $codes->();
+    $browser->open("http://127.0.0.1:$gateway/oauth/authorize?response_type=code&client_id=device&code_challenge=" . CHALLENGE
+        . '&code_challenge_method=S256');
+    like($browser->text, qr/an application on this device\s+com\.example\.app/, 'named by its scheme');
+    $browser->find('button[value=allow]')->click;
+    ok(OpsAuth::Process->poll(20, sub { $codes->() > $before }), 'gets its code');
+    is_deeply([grep { /Content Security Policy/ } $browser->console], [], 'by a redirect that the policy allows');
 };
 
 $browser->stop;
