@@ -211,7 +211,7 @@ ngx_http_opsauth_rate_add_zone(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
     size_t     min;
     ngx_str_t  name;
 
-    min = ngx_opsauth_rate_size_min();
+    min = ngx_opsauth_zone_size_min();
 
     if (store->rate_zone < min) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

@@ -621,7 +621,7 @@ ngx_http_opsauth_usage_finish(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
         return NGX_CONF_OK;
     }
 
-    min = ngx_opsauth_usage_size_min();
+    min = ngx_opsauth_zone_size_min();
 
     if (store->usage_size < min) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

@@ -18,9 +18,6 @@
 #define NGX_OPSAUTH_CACHE_MAGIC    0x31656863616e6f7aULL
 #define NGX_OPSAUTH_CACHE_VERSION  5
 
-/* as nginx asks of its own zones */
-#define NGX_OPSAUTH_CACHE_PAGES    8
-
 /* ms: a record that can't be read is not fetched for each request, and as soon
    as somebody mends it, it is used */
 #define NGX_OPSAUTH_CACHE_INVALID_AGE  1000
@@ -44,11 +41,10 @@ struct ngx_opsauth_cache_zone_s {
 };
 
 
-static ngx_int_t ngx_opsauth_cache_init_zone(ngx_shm_zone_t *shm_zone,
-    void *data);
-static ngx_int_t ngx_opsauth_cache_adopt(ngx_opsauth_cache_t *cache);
-static ngx_int_t ngx_opsauth_cache_create(ngx_opsauth_cache_t *cache,
-    ngx_uint_t dirty);
+static ngx_int_t ngx_opsauth_cache_adopt(void *owner, u_char *block,
+    size_t size);
+static ngx_int_t ngx_opsauth_cache_create(void *owner, u_char *block,
+    size_t size);
 static ngx_opsauth_cache_e ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
     const ngx_opsauth_coverage_view_t *view, const u_char *key,
     const ngx_opsauth_entry_t *entry, ngx_msec_t now);
@@ -56,112 +52,36 @@ static ngx_msec_t ngx_opsauth_cache_now(void);
 static void ngx_opsauth_cache_count(uint64_t *counter);
 
 
-size_t
-ngx_opsauth_cache_size_min(void)
-{
-    return NGX_OPSAUTH_CACHE_PAGES * ngx_pagesize;
-}
+static const ngx_opsauth_zone_kind_t  ngx_opsauth_cache_zone_kind = {
+    .name = "cache",
+    .holds = "records",
+    .align = sizeof(uint64_t),
+    .head = sizeof(ngx_opsauth_cache_zone_t),
+    .adopt = ngx_opsauth_cache_adopt,
+    .create = ngx_opsauth_cache_create
+};
 
 
 ngx_int_t
 ngx_opsauth_cache_add(ngx_conf_t *cf, ngx_opsauth_cache_t *cache,
     ngx_str_t *name, size_t size, void *tag)
 {
-    ngx_shm_zone_t  *shm_zone;
-
-    shm_zone = ngx_shared_memory_add(cf, name, size, tag);
-    if (shm_zone == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (shm_zone->data) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "opsauth: cache zone \"%V\" is used twice", name);
-        return NGX_ERROR;
-    }
-
-    shm_zone->init = ngx_opsauth_cache_init_zone;
-    shm_zone->data = cache;
-
-    cache->shm_zone = shm_zone;
-
-    return NGX_OK;
+    return ngx_opsauth_zone_add(cf, &cache->base,
+                                &ngx_opsauth_cache_zone_kind, name, size, tag);
 }
 
 
 static ngx_int_t
-ngx_opsauth_cache_init_zone(ngx_shm_zone_t *shm_zone, void *data)
+ngx_opsauth_cache_adopt(void *owner, u_char *block, size_t size)
 {
-    ngx_uint_t            dirty;
-    ngx_slab_pool_t      *shpool;
-    ngx_opsauth_cache_t  *cache;
-
-    cache = shm_zone->data;
-    shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
-
-    cache->shm_zone = shm_zone;
-    cache->shpool = shpool;
-
-    dirty = 0;
-
-    /* of the cycle before, or of another process where zones have names */
-
-    if (data || shm_zone->shm.exists) {
-
-        if (ngx_opsauth_cache_adopt(cache) == NGX_OK) {
-            return NGX_OK;
-        }
-
-        ngx_log_error(NGX_LOG_NOTICE, shm_zone->shm.log, 0,
-                      "opsauth: cache zone \"%V\" has another layout, "
-                      "its records are dropped", &shm_zone->shm.name);
-
-        ngx_slab_init(shpool);
-        dirty = 1;
-    }
-
-    if (ngx_opsauth_cache_create(cache, dirty) != NGX_OK) {
-        ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
-                      "opsauth: cache zone \"%V\" is too small: "
-                      "%uz bytes, at least %uz are needed",
-                      &shm_zone->shm.name, shm_zone->shm.size,
-                      ngx_opsauth_cache_size_min());
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_opsauth_cache_adopt(ngx_opsauth_cache_t *cache)
-{
-    u_char                    *p;
-    size_t                     room;
-    ngx_slab_pool_t           *shpool;
+    ngx_opsauth_cache_t       *cache = owner;
     ngx_opsauth_cache_zone_t  *zone;
 
-    shpool = cache->shpool;
-    p = shpool->data;
-
-    if (p == NULL || p < shpool->start || p >= shpool->end
-        || (uintptr_t) p % sizeof(uint64_t))
-    {
-        return NGX_DECLINED;
-    }
-
-    room = shpool->end - p;
-
-    if (room < sizeof(ngx_opsauth_cache_zone_t)) {
-        return NGX_DECLINED;
-    }
-
-    room -= sizeof(ngx_opsauth_cache_zone_t);
-    zone = (ngx_opsauth_cache_zone_t *) p;
+    zone = (ngx_opsauth_cache_zone_t *) block;
 
     if (zone->magic != NGX_OPSAUTH_CACHE_MAGIC
         || zone->version != NGX_OPSAUTH_CACHE_VERSION
-        || zone->size > room)
+        || zone->size > size - sizeof(ngx_opsauth_cache_zone_t))
     {
         return NGX_DECLINED;
     }
@@ -178,66 +98,22 @@ ngx_opsauth_cache_adopt(ngx_opsauth_cache_t *cache)
 
 
 static ngx_int_t
-ngx_opsauth_cache_create(ngx_opsauth_cache_t *cache, ngx_uint_t dirty)
+ngx_opsauth_cache_create(void *owner, u_char *block, size_t size)
 {
-    u_char                    *p;
-    size_t                     size;
-    ngx_uint_t                 pages;
-    ngx_slab_pool_t           *shpool;
+    ngx_opsauth_cache_t       *cache = owner;
     ngx_opsauth_cache_zone_t  *zone;
 
-    shpool = cache->shpool;
+    zone = (ngx_opsauth_cache_zone_t *) block;
+    ngx_memzero(zone, sizeof(ngx_opsauth_cache_zone_t));
 
-    if (cache->shm_zone->shm.size < ngx_opsauth_cache_size_min()) {
-        return NGX_ERROR;
-    }
+    zone->size = size - sizeof(ngx_opsauth_cache_zone_t);
+    zone->version = NGX_OPSAUTH_CACHE_VERSION;
+    zone->magic = NGX_OPSAUTH_CACHE_MAGIC;
 
-    shpool->data = NULL;
-    shpool->log_nomem = 0;
+    cache->table = ngx_opsauth_table_init(zone + 1, (size_t) zone->size);
+    cache->zone = zone;
 
-    /* a fresh pool's pages are one run; nobody else has the zone yet */
-
-    for (pages = shpool->pfree; pages; pages--) {
-
-        size = (size_t) pages << ngx_pagesize_shift;
-
-        if (size < sizeof(ngx_opsauth_cache_zone_t)
-                   + ngx_opsauth_table_size_min())
-        {
-            break;
-        }
-
-        p = ngx_slab_alloc_locked(shpool, size);
-
-        if (p == NULL) {
-            continue;
-        }
-
-        if (dirty) {
-            ngx_memzero(p, size);
-        }
-
-        zone = (ngx_opsauth_cache_zone_t *) p;
-        ngx_memzero(zone, sizeof(ngx_opsauth_cache_zone_t));
-
-        size -= sizeof(ngx_opsauth_cache_zone_t);
-
-        cache->table = ngx_opsauth_table_init(zone + 1, size);
-        if (cache->table == NULL) {
-            break;
-        }
-
-        zone->size = size;
-        zone->version = NGX_OPSAUTH_CACHE_VERSION;
-        zone->magic = NGX_OPSAUTH_CACHE_MAGIC;
-
-        cache->zone = zone;
-        shpool->data = zone;
-
-        return NGX_OK;
-    }
-
-    return NGX_ERROR;
+    return cache->table ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -335,13 +211,13 @@ ngx_opsauth_cache_certify(ngx_opsauth_cache_t *cache, uint64_t server,
 {
     ngx_opsauth_coverage_e  rc;
 
-    ngx_shmtx_lock(&cache->shpool->mutex);
+    ngx_shmtx_lock(&cache->base.shpool->mutex);
 
     rc = ngx_opsauth_coverage_certify(&cache->zone->coverage, server, resolved,
                                       started, sent_at,
                                       ngx_opsauth_cache_now(), cache->lease);
 
-    ngx_shmtx_unlock(&cache->shpool->mutex);
+    ngx_shmtx_unlock(&cache->base.shpool->mutex);
 
     return (rc == NGX_OPSAUTH_COVERAGE_REFUSED) ? NGX_DECLINED : NGX_OK;
 }
@@ -353,12 +229,12 @@ ngx_opsauth_cache_take(ngx_opsauth_cache_t *cache, uint64_t server,
 {
     ngx_opsauth_coverage_e  rc;
 
-    ngx_shmtx_lock(&cache->shpool->mutex);
+    ngx_shmtx_lock(&cache->base.shpool->mutex);
 
     rc = ngx_opsauth_coverage_take(&cache->zone->coverage, server, resolved,
                                    ngx_opsauth_cache_now(), cache->lease);
 
-    ngx_shmtx_unlock(&cache->shpool->mutex);
+    ngx_shmtx_unlock(&cache->base.shpool->mutex);
 
     return (rc == NGX_OPSAUTH_COVERAGE_REFUSED) ? NGX_DECLINED : NGX_OK;
 }
@@ -422,7 +298,7 @@ ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
         len = 0;
     }
 
-    ngx_shmtx_lock(&cache->shpool->mutex);
+    ngx_shmtx_lock(&cache->base.shpool->mutex);
 
     /* under the lock, so that nothing comes between check and put */
 
@@ -437,7 +313,7 @@ ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
     ngx_opsauth_cache_count((rc == NGX_OK) ? &cache->zone->fills
                                            : &cache->zone->refused);
 
-    ngx_shmtx_unlock(&cache->shpool->mutex);
+    ngx_shmtx_unlock(&cache->base.shpool->mutex);
 
     return rc;
 }
@@ -446,24 +322,24 @@ ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
 void
 ngx_opsauth_cache_invalidate(ngx_opsauth_cache_t *cache, const u_char *key)
 {
-    ngx_shmtx_lock(&cache->shpool->mutex);
+    ngx_shmtx_lock(&cache->base.shpool->mutex);
 
     ngx_opsauth_table_remove(cache->table, key);
     ngx_opsauth_cache_count(&cache->zone->invalidations);
 
-    ngx_shmtx_unlock(&cache->shpool->mutex);
+    ngx_shmtx_unlock(&cache->base.shpool->mutex);
 }
 
 
 void
 ngx_opsauth_cache_invalidate_all(ngx_opsauth_cache_t *cache)
 {
-    ngx_shmtx_lock(&cache->shpool->mutex);
+    ngx_shmtx_lock(&cache->base.shpool->mutex);
 
     ngx_opsauth_table_flush(cache->table);
     ngx_opsauth_cache_count(&cache->zone->flushes);
 
-    ngx_shmtx_unlock(&cache->shpool->mutex);
+    ngx_shmtx_unlock(&cache->base.shpool->mutex);
 }
 
 

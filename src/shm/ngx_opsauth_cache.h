@@ -15,6 +15,7 @@
 
 #include "ngx_opsauth_coverage.h"
 #include "ngx_opsauth_table.h"
+#include "ngx_opsauth_zone.h"
 
 
 /* types of entries without a record: there is one that nobody can read; there
@@ -26,10 +27,9 @@
 typedef struct ngx_opsauth_cache_zone_s  ngx_opsauth_cache_zone_t;
 
 typedef struct {
+    ngx_opsauth_zone_t         base;        /* first: see zone.h */
     ngx_opsauth_table_t       *table;
     ngx_opsauth_cache_zone_t  *zone;        /* counters and coverage, in shm */
-    ngx_slab_pool_t           *shpool;
-    ngx_shm_zone_t            *shm_zone;
 
     /* of the configuration; ms */
     ngx_msec_t                 lease;
@@ -67,9 +67,6 @@ typedef struct {
     uint64_t                   gaps;            /* times it began anew */
 } ngx_opsauth_cache_stats_t;
 
-
-/* bytes of the smallest zone; less is a configuration error */
-size_t ngx_opsauth_cache_size_min(void);
 
 /*
  * Adds the zone to the cycle; cache is filled when the zone is initialised,

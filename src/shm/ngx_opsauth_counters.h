@@ -21,6 +21,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_opsauth_zone.h"
+
 
 /* with the last one: workers of two cycles at a reload, and room to spare */
 #define NGX_OPSAUTH_COUNTERS_CELLS  128
@@ -29,6 +31,7 @@
 typedef struct ngx_opsauth_counters_zone_s  ngx_opsauth_counters_zone_t;
 
 typedef struct {
+    ngx_opsauth_zone_t            base;     /* first: see zone.h */
     ngx_opsauth_counters_zone_t  *zone;     /* in shared memory */
     uint64_t                     *own;      /* words of this process alone: it
                                                adds as to any variable */
@@ -36,7 +39,6 @@ typedef struct {
                                                cell; NULL: not claimed yet */
     ngx_uint_t                    nwords;
     ngx_uint_t                    ngauges;
-    ngx_shm_zone_t               *shm_zone;
 } ngx_opsauth_counters_t;
 
 

@@ -10,7 +10,6 @@
 #define NGX_OPSAUTH_RATE_MAGIC    0x3173657461726f61ULL
 #define NGX_OPSAUTH_RATE_VERSION  1
 
-#define NGX_OPSAUTH_RATE_PAGES    8
 #define NGX_OPSAUTH_RATE_WINDOW   16
 
 #define NGX_OPSAUTH_RATE_CREDITS  ((uint64_t) 0xffffff)
@@ -29,10 +28,10 @@ struct ngx_opsauth_rate_zone_s {
 };
 
 
-static ngx_int_t ngx_opsauth_rate_init_zone(ngx_shm_zone_t *shm_zone,
-    void *data);
-static ngx_int_t ngx_opsauth_rate_attach(ngx_opsauth_rate_t *rate);
-static ngx_int_t ngx_opsauth_rate_create(ngx_opsauth_rate_t *rate);
+static ngx_int_t ngx_opsauth_rate_adopt(void *owner, u_char *block,
+    size_t size);
+static ngx_int_t ngx_opsauth_rate_create(void *owner, u_char *block,
+    size_t size);
 static void ngx_opsauth_rate_random(u_char *p, size_t n);
 static uint64_t ngx_opsauth_rate_home(ngx_opsauth_rate_t *rate,
     ngx_opsauth_rate_table_e table, const ngx_opsauth_rate_key_t *key);
@@ -52,94 +51,35 @@ static void ngx_opsauth_rate_repair(uint64_t *word,
                                 __ATOMIC_RELAXED)
 
 
-size_t
-ngx_opsauth_rate_size_min(void)
-{
-    return NGX_OPSAUTH_RATE_PAGES * ngx_pagesize;
-}
+static const ngx_opsauth_zone_kind_t  ngx_opsauth_rate_zone_kind = {
+    .name = "rate",
+    .holds = "buckets",
+    .align = sizeof(uint64_t),
+    .head = sizeof(ngx_opsauth_rate_zone_t),
+    .adopt = ngx_opsauth_rate_adopt,
+    .create = ngx_opsauth_rate_create
+};
 
 
 ngx_int_t
 ngx_opsauth_rate_add(ngx_conf_t *cf, ngx_opsauth_rate_t *rate, ngx_str_t *name,
     size_t size, void *tag)
 {
-    ngx_shm_zone_t  *shm_zone;
-
-    shm_zone = ngx_shared_memory_add(cf, name, size, tag);
-    if (shm_zone == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (shm_zone->data) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "opsauth: rate zone \"%V\" is used twice", name);
-        return NGX_ERROR;
-    }
-
-    shm_zone->init = ngx_opsauth_rate_init_zone;
-    shm_zone->data = rate;
-
-    rate->shm_zone = shm_zone;
-
-    return NGX_OK;
+    return ngx_opsauth_zone_add(cf, &rate->base,
+                                &ngx_opsauth_rate_zone_kind, name, size, tag);
 }
 
 
 static ngx_int_t
-ngx_opsauth_rate_init_zone(ngx_shm_zone_t *shm_zone, void *data)
+ngx_opsauth_rate_adopt(void *owner, u_char *block, size_t size)
 {
-    ngx_opsauth_rate_t  *rate;
-
-    rate = shm_zone->data;
-
-    rate->shm_zone = shm_zone;
-    rate->shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
-
-    if (data || shm_zone->shm.exists) {
-
-        if (ngx_opsauth_rate_attach(rate) == NGX_OK) {
-            return NGX_OK;
-        }
-
-        ngx_log_error(NGX_LOG_NOTICE, shm_zone->shm.log, 0,
-                      "opsauth: rate zone \"%V\" has another layout, "
-                      "its buckets are dropped", &shm_zone->shm.name);
-
-        ngx_slab_init(rate->shpool);
-    }
-
-    if (ngx_opsauth_rate_create(rate) != NGX_OK) {
-        ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
-                      "opsauth: rate zone \"%V\" is too small: %uz bytes, at "
-                      "least %uz are needed", &shm_zone->shm.name,
-                      shm_zone->shm.size, ngx_opsauth_rate_size_min());
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_opsauth_rate_attach(ngx_opsauth_rate_t *rate)
-{
-    u_char                   *p;
     size_t                    room;
     ngx_uint_t                i;
-    ngx_slab_pool_t          *shpool;
+    ngx_opsauth_rate_t       *rate = owner;
+    ngx_opsauth_rate_slot_t  *slots;
     ngx_opsauth_rate_zone_t  *zone;
 
-    shpool = rate->shpool;
-    p = shpool->data;
-
-    if (p == NULL || p < shpool->start || p >= shpool->end
-        || (size_t) (shpool->end - p) < sizeof(ngx_opsauth_rate_zone_t)
-        || (uintptr_t) p % sizeof(uint64_t))
-    {
-        return NGX_DECLINED;
-    }
-
-    zone = (ngx_opsauth_rate_zone_t *) p;
+    zone = (ngx_opsauth_rate_zone_t *) block;
 
     if (zone->magic != NGX_OPSAUTH_RATE_MAGIC
         || zone->version != NGX_OPSAUTH_RATE_VERSION)
@@ -147,8 +87,9 @@ ngx_opsauth_rate_attach(ngx_opsauth_rate_t *rate)
         return NGX_DECLINED;
     }
 
-    p += sizeof(ngx_opsauth_rate_zone_t);
-    room = (shpool->end - p) / sizeof(ngx_opsauth_rate_slot_t);
+    slots = (ngx_opsauth_rate_slot_t *) (zone + 1);
+    room = (size - sizeof(ngx_opsauth_rate_zone_t))
+           / sizeof(ngx_opsauth_rate_slot_t);
 
     for (i = 0; i < NGX_OPSAUTH_RATE_TABLES; i++) {
 
@@ -159,8 +100,8 @@ ngx_opsauth_rate_attach(ngx_opsauth_rate_t *rate)
         room -= (size_t) zone->n[i];
 
         rate->n[i] = zone->n[i];
-        rate->slots[i] = (ngx_opsauth_rate_slot_t *) p;
-        p += (size_t) zone->n[i] * sizeof(ngx_opsauth_rate_slot_t);
+        rate->slots[i] = slots;
+        slots += zone->n[i];
     }
 
     rate->zone = zone;
@@ -170,36 +111,10 @@ ngx_opsauth_rate_attach(ngx_opsauth_rate_t *rate)
 
 
 static ngx_int_t
-ngx_opsauth_rate_create(ngx_opsauth_rate_t *rate)
+ngx_opsauth_rate_create(void *owner, u_char *block, size_t size)
 {
-    u_char                   *p;
-    size_t                    size, n;
-    ngx_uint_t                pages;
-    ngx_slab_pool_t          *shpool;
+    size_t                    n;
     ngx_opsauth_rate_zone_t  *zone;
-
-    shpool = rate->shpool;
-
-    if (rate->shm_zone->shm.size < ngx_opsauth_rate_size_min()) {
-        return NGX_ERROR;
-    }
-
-    shpool->data = NULL;
-    shpool->log_nomem = 0;
-
-    p = NULL;
-    size = 0;
-
-    /* a fresh pool's pages are one run; nobody else has the zone yet */
-
-    for (pages = shpool->pfree; pages && p == NULL; pages--) {
-        size = (size_t) pages << ngx_pagesize_shift;
-        p = ngx_slab_alloc_locked(shpool, size);
-    }
-
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
 
     n = (size - sizeof(ngx_opsauth_rate_zone_t))
         / sizeof(ngx_opsauth_rate_slot_t);
@@ -208,9 +123,9 @@ ngx_opsauth_rate_create(ngx_opsauth_rate_t *rate)
         return NGX_ERROR;
     }
 
-    ngx_memzero(p, size);
+    ngx_memzero(block, size);
 
-    zone = (ngx_opsauth_rate_zone_t *) p;
+    zone = (ngx_opsauth_rate_zone_t *) block;
 
     zone->n[NGX_OPSAUTH_RATE_ADDRESSES] = n / 4;
     zone->n[NGX_OPSAUTH_RATE_ACCOUNTS] = n - n / 4;
@@ -222,9 +137,7 @@ ngx_opsauth_rate_create(ngx_opsauth_rate_t *rate)
     zone->version = NGX_OPSAUTH_RATE_VERSION;
     zone->magic = NGX_OPSAUTH_RATE_MAGIC;
 
-    shpool->data = zone;
-
-    return ngx_opsauth_rate_attach(rate);
+    return ngx_opsauth_rate_adopt(owner, block, size);
 }
 
 
@@ -306,12 +219,12 @@ ngx_opsauth_rate_make(ngx_opsauth_rate_t *rate, ngx_opsauth_rate_table_e table,
     ngx_uint_t                i;
     ngx_opsauth_rate_slot_t  *slot, *best;
 
-    ngx_shmtx_lock(&rate->shpool->mutex);
+    ngx_shmtx_lock(&rate->base.shpool->mutex);
 
     best = ngx_opsauth_rate_find(rate, table, key);
 
     if (best) {
-        ngx_shmtx_unlock(&rate->shpool->mutex);
+        ngx_shmtx_unlock(&rate->base.shpool->mutex);
         return best;
     }
 
@@ -348,7 +261,7 @@ ngx_opsauth_rate_make(ngx_opsauth_rate_t *rate, ngx_opsauth_rate_table_e table,
     __atomic_store_n(&best->k[1], key->k[1], __ATOMIC_RELAXED);
     __atomic_store_n(&best->k[0], key->k[0], __ATOMIC_RELEASE);
 
-    ngx_shmtx_unlock(&rate->shpool->mutex);
+    ngx_shmtx_unlock(&rate->base.shpool->mutex);
 
     return best;
 }

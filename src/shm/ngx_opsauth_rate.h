@@ -23,6 +23,7 @@
 #include <ngx_core.h>
 
 #include "oa_rate.h"
+#include "ngx_opsauth_zone.h"
 
 
 typedef enum {
@@ -61,11 +62,10 @@ typedef struct {
 typedef struct ngx_opsauth_rate_zone_s  ngx_opsauth_rate_zone_t;
 
 typedef struct {
+    ngx_opsauth_zone_t         base;        /* first: see zone.h */
     ngx_opsauth_rate_zone_t   *zone;
     ngx_opsauth_rate_slot_t   *slots[NGX_OPSAUTH_RATE_TABLES];
     uint64_t                   n[NGX_OPSAUTH_RATE_TABLES];
-    ngx_slab_pool_t           *shpool;
-    ngx_shm_zone_t            *shm_zone;
 } ngx_opsauth_rate_t;
 
 
@@ -90,9 +90,6 @@ typedef struct {
     uint64_t    counters[NGX_OPSAUTH_RATE_COUNTERS];
 } ngx_opsauth_rate_stats_t;
 
-
-/* bytes of the smallest zone; less is a configuration error */
-size_t ngx_opsauth_rate_size_min(void);
 
 /* as ngx_opsauth_cache_add(); a reload with the same name and size keeps the
    buckets */

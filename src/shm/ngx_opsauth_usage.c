@@ -20,18 +20,16 @@
 #define NGX_OPSAUTH_USAGE_MAGIC    0x3165676173757a41ULL
 #define NGX_OPSAUTH_USAGE_VERSION  1
 
-#define NGX_OPSAUTH_USAGE_PAGES    8
 #define NGX_OPSAUTH_USAGE_LINE     64
 
 /* seconds without use before a slot may go to another credential */
 #define NGX_OPSAUTH_USAGE_IDLE     2
 
 
-static ngx_int_t ngx_opsauth_usage_init_zone(ngx_shm_zone_t *shm_zone,
-    void *data);
-static ngx_int_t ngx_opsauth_usage_adopt(ngx_opsauth_usage_t *usage);
-static ngx_int_t ngx_opsauth_usage_create(ngx_opsauth_usage_t *usage,
-    ngx_uint_t dirty);
+static ngx_int_t ngx_opsauth_usage_adopt(void *owner, u_char *block,
+    size_t size);
+static ngx_int_t ngx_opsauth_usage_create(void *owner, u_char *block,
+    size_t size);
 static void ngx_opsauth_usage_lay_out(ngx_opsauth_usage_t *usage,
     ngx_opsauth_usage_zone_t *zone);
 static size_t ngx_opsauth_usage_bytes(uint64_t nsets);
@@ -39,143 +37,52 @@ static ngx_uint_t ngx_opsauth_usage_victim(ngx_opsauth_usage_t *usage,
     ngx_uint_t set, uint64_t now);
 
 
-size_t
-ngx_opsauth_usage_size_min(void)
-{
-    return NGX_OPSAUTH_USAGE_PAGES * ngx_pagesize;
-}
+static const ngx_opsauth_zone_kind_t  ngx_opsauth_usage_zone_kind = {
+    .name = "usage",
+    .holds = "counts",
+    .align = NGX_OPSAUTH_USAGE_LINE,
+    .head = sizeof(ngx_opsauth_usage_zone_t),
+    .adopt = ngx_opsauth_usage_adopt,
+    .create = ngx_opsauth_usage_create
+};
 
 
 ngx_int_t
 ngx_opsauth_usage_add(ngx_conf_t *cf, ngx_opsauth_usage_t *usage,
     ngx_str_t *name, size_t size, void *tag)
 {
-    ngx_shm_zone_t  *shm_zone;
-
-    shm_zone = ngx_shared_memory_add(cf, name, size, tag);
-    if (shm_zone == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (shm_zone->data) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "opsauth: usage zone \"%V\" is used twice", name);
-        return NGX_ERROR;
-    }
-
-    shm_zone->init = ngx_opsauth_usage_init_zone;
-    shm_zone->data = usage;
-
-    usage->shm_zone = shm_zone;
-
-    return NGX_OK;
+    return ngx_opsauth_zone_add(cf, &usage->base,
+                                &ngx_opsauth_usage_zone_kind, name, size, tag);
 }
 
 
 static ngx_int_t
-ngx_opsauth_usage_init_zone(ngx_shm_zone_t *shm_zone, void *data)
+ngx_opsauth_usage_adopt(void *owner, u_char *block, size_t size)
 {
-    ngx_uint_t            dirty;
-    ngx_opsauth_usage_t  *usage;
-
-    usage = shm_zone->data;
-
-    usage->shm_zone = shm_zone;
-    usage->shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
-
-    dirty = 0;
-
-    /* of the cycle before, or of another process where zones have names */
-
-    if (data || shm_zone->shm.exists) {
-
-        if (ngx_opsauth_usage_adopt(usage) == NGX_OK) {
-            return NGX_OK;
-        }
-
-        ngx_log_error(NGX_LOG_NOTICE, shm_zone->shm.log, 0,
-                      "opsauth: usage zone \"%V\" has another layout, "
-                      "its counts are dropped", &shm_zone->shm.name);
-
-        ngx_slab_init(usage->shpool);
-        dirty = 1;
-    }
-
-    if (ngx_opsauth_usage_create(usage, dirty) != NGX_OK) {
-        ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
-                      "opsauth: usage zone \"%V\" is too small: "
-                      "%uz bytes, at least %uz are needed",
-                      &shm_zone->shm.name, shm_zone->shm.size,
-                      ngx_opsauth_usage_size_min());
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_opsauth_usage_adopt(ngx_opsauth_usage_t *usage)
-{
-    u_char                    *p;
-    ngx_slab_pool_t           *shpool;
     ngx_opsauth_usage_zone_t  *zone;
 
-    shpool = usage->shpool;
-    p = shpool->data;
-
-    if (p == NULL || p < shpool->start || p >= shpool->end
-        || (uintptr_t) p % NGX_OPSAUTH_USAGE_LINE
-        || (size_t) (shpool->end - p) < sizeof(ngx_opsauth_usage_zone_t))
-    {
-        return NGX_DECLINED;
-    }
-
-    zone = (ngx_opsauth_usage_zone_t *) p;
+    zone = (ngx_opsauth_usage_zone_t *) block;
 
     if (zone->magic != NGX_OPSAUTH_USAGE_MAGIC
         || zone->version != NGX_OPSAUTH_USAGE_VERSION
-        || zone->size > (size_t) (shpool->end - p)
+        || zone->size > size
         || zone->nsets == 0 || zone->nsets > zone->size
         || ngx_opsauth_usage_bytes(zone->nsets) > zone->size)
     {
         return NGX_DECLINED;
     }
 
-    ngx_opsauth_usage_lay_out(usage, zone);
+    ngx_opsauth_usage_lay_out(owner, zone);
 
     return NGX_OK;
 }
 
 
 static ngx_int_t
-ngx_opsauth_usage_create(ngx_opsauth_usage_t *usage, ngx_uint_t dirty)
+ngx_opsauth_usage_create(void *owner, u_char *block, size_t size)
 {
-    u_char                    *p;
-    size_t                     size;
     uint64_t                   nsets;
-    ngx_uint_t                 pages;
-    ngx_slab_pool_t           *shpool;
     ngx_opsauth_usage_zone_t  *zone;
-
-    shpool = usage->shpool;
-
-    if (usage->shm_zone->shm.size < ngx_opsauth_usage_size_min()) {
-        return NGX_ERROR;
-    }
-
-    shpool->data = NULL;
-    shpool->log_nomem = 0;
-
-    p = NULL;
-    size = 0;
-
-    /* a fresh pool's pages are one run; nobody else has the zone yet */
-
-    for (pages = shpool->pfree; pages && p == NULL; pages--) {
-        size = (size_t) pages << ngx_pagesize_shift;
-        p = ngx_slab_alloc_locked(shpool, size);
-    }
 
     nsets = size / (NGX_OPSAUTH_USAGE_WAYS * sizeof(ngx_opsauth_usage_entry_t));
 
@@ -183,15 +90,11 @@ ngx_opsauth_usage_create(ngx_opsauth_usage_t *usage, ngx_uint_t dirty)
         nsets--;
     }
 
-    if (p == NULL || nsets == 0) {
+    if (nsets == 0) {
         return NGX_ERROR;
     }
 
-    if (dirty) {
-        ngx_memzero(p, size);
-    }
-
-    zone = (ngx_opsauth_usage_zone_t *) p;
+    zone = (ngx_opsauth_usage_zone_t *) block;
     ngx_memzero(zone, sizeof(ngx_opsauth_usage_zone_t));
 
     /* where a set's number is made of 32 bits */
@@ -200,9 +103,7 @@ ngx_opsauth_usage_create(ngx_opsauth_usage_t *usage, ngx_uint_t dirty)
     zone->version = NGX_OPSAUTH_USAGE_VERSION;
     zone->magic = NGX_OPSAUTH_USAGE_MAGIC;
 
-    ngx_opsauth_usage_lay_out(usage, zone);
-
-    shpool->data = zone;
+    ngx_opsauth_usage_lay_out(owner, zone);
 
     return NGX_OK;
 }
@@ -273,7 +174,7 @@ ngx_opsauth_usage_insert(ngx_opsauth_usage_t *usage, uint64_t tag, oa_str_t id,
         return NULL;
     }
 
-    ngx_shmtx_lock(&usage->shpool->mutex);
+    ngx_shmtx_lock(&usage->base.shpool->mutex);
 
     entry = ngx_opsauth_usage_find(usage, tag);
 
@@ -307,7 +208,7 @@ ngx_opsauth_usage_insert(ngx_opsauth_usage_t *usage, uint64_t tag, oa_str_t id,
 
 done:
 
-    ngx_shmtx_unlock(&usage->shpool->mutex);
+    ngx_shmtx_unlock(&usage->base.shpool->mutex);
 
     return entry;
 }

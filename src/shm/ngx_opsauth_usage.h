@@ -22,6 +22,7 @@
 #include <ngx_core.h>
 
 #include "oa_cidr.h"
+#include "ngx_opsauth_zone.h"
 
 
 #define NGX_OPSAUTH_USAGE_WAYS  8
@@ -48,13 +49,12 @@ typedef struct {
 typedef struct ngx_opsauth_usage_zone_s  ngx_opsauth_usage_zone_t;
 
 typedef struct {
+    ngx_opsauth_zone_t          base;       /* first: see zone.h */
     uint64_t                   *tags;       /* 0: free */
     ngx_opsauth_usage_entry_t  *entries;
     uint64_t                   *touched;    /* a bit for each entry */
     uint64_t                    nsets;
     ngx_opsauth_usage_zone_t   *zone;
-    ngx_slab_pool_t            *shpool;
-    ngx_shm_zone_t             *shm_zone;
 } ngx_opsauth_usage_t;
 
 
@@ -84,9 +84,6 @@ typedef struct {
     uint64_t    errors;         /* batches that were not, or not all of it */
 } ngx_opsauth_usage_stats_t;
 
-
-/* bytes of the smallest zone; less is a configuration error */
-size_t ngx_opsauth_usage_size_min(void);
 
 /* as ngx_opsauth_cache_add(): a reload with the same name and size keeps what
    was counted. NGX_ERROR was logged */

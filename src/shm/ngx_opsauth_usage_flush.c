@@ -184,7 +184,7 @@ ngx_opsauth_usage_give_back(ngx_opsauth_usage_t *usage,
 
     entry = &usage->entries[item->slot];
 
-    ngx_shmtx_lock(&usage->shpool->mutex);
+    ngx_shmtx_lock(&usage->base.shpool->mutex);
 
     if (usage->tags[item->slot] == item->tag) {
 
@@ -201,7 +201,7 @@ ngx_opsauth_usage_give_back(ngx_opsauth_usage_t *usage,
         ngx_opsauth_usage_plus(&usage->zone->lost, requests);
     }
 
-    ngx_shmtx_unlock(&usage->shpool->mutex);
+    ngx_shmtx_unlock(&usage->base.shpool->mutex);
 }
 
 

@@ -6,6 +6,7 @@
 #include "tap.h"
 
 #include "../../src/shm/ngx_opsauth_rate.c"
+#include "../../src/shm/ngx_opsauth_zone.c"
 #include "../../src/core/oa_rate.c"
 #include "../../src/core/oa_text.c"
 
@@ -54,7 +55,7 @@ fresh(void)
     memset(memory, 0, SLOTS * sizeof(ngx_opsauth_rate_slot_t));
 
     rate.zone = &zone;
-    rate.shpool = &pool;
+    rate.base.shpool = &pool;
     rate.slots[0] = memory;
     rate.slots[1] = memory + SLOTS / 2;
     rate.n[0] = rate.n[1] = SLOTS / 2;

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "../../src/shm/ngx_opsauth_zone.c"
 #include "../../src/shm/ngx_opsauth_usage.c"
 #include "../../src/shm/ngx_opsauth_usage_flush.c"
 #include "../../src/core/oa_cidr.c"
@@ -102,10 +103,11 @@ fresh(ngx_uint_t pages)
     pool.start = zone;
     pool.end = zone + sizeof(zone);
     shm.shm.size = sizeof(zone);
-    usage.shpool = &pool;
-    usage.shm_zone = &shm;
+    usage.base.kind = &ngx_opsauth_usage_zone_kind;
+    usage.base.shpool = &pool;
+    usage.base.shm_zone = &shm;
 
-    ok(ngx_opsauth_usage_create(&usage, 0) == NGX_OK, "a zone of %d pages",
+    ok(ngx_opsauth_zone_create(&usage.base, 0) == NGX_OK, "a zone of %d pages",
        (int) pages);
 }
 
@@ -312,7 +314,7 @@ test_adopt(void)
     count("key_1", 1000, 0);
     old = usage;
 
-    ok(ngx_opsauth_usage_adopt(&usage) == NGX_OK
+    ok(ngx_opsauth_zone_adopt(&usage.base) == NGX_OK
        && usage.entries == old.entries && usage.nsets == old.nsets,
        "a zone is found again");
 
@@ -325,14 +327,14 @@ test_adopt(void)
     ok(take(&item, 1) == 1 && item.requests == 1, "a check finds it");
 
     usage.zone->nsets *= 2;
-    ok(ngx_opsauth_usage_adopt(&usage) == NGX_DECLINED, "damaged: its size");
+    ok(ngx_opsauth_zone_adopt(&usage.base) == NGX_DECLINED, "damaged: its size");
     usage.zone->nsets = UINT64_MAX / 8;
-    ok(ngx_opsauth_usage_adopt(&usage) == NGX_DECLINED, "far too large");
+    ok(ngx_opsauth_zone_adopt(&usage.base) == NGX_DECLINED, "far too large");
     usage.zone->nsets = old.nsets;
     usage.zone->version++;
-    ok(ngx_opsauth_usage_adopt(&usage) == NGX_DECLINED, "another layout");
+    ok(ngx_opsauth_zone_adopt(&usage.base) == NGX_DECLINED, "another layout");
     pool.data = NULL;
-    ok(ngx_opsauth_usage_adopt(&usage) == NGX_DECLINED, "none");
+    ok(ngx_opsauth_zone_adopt(&usage.base) == NGX_DECLINED, "none");
 }
 
 
