@@ -162,6 +162,34 @@ cli_account_read(cli_t *cli, oa_str_t id, cli_record_t *record)
 }
 
 
+int
+cli_account_ids(cli_t *cli, const char *all, const char *index,
+    oa_str_t *account, oa_str_t **ids, size_t *n)
+{
+    int           rc;
+    cli_record_t  record;
+
+    rc = cli_value(cli, oa_credential_field_check, "account", "account",
+                   account);
+
+    if (rc == CLI_OK) {
+        rc = cli_store_open(cli);
+    }
+
+    if (rc == CLI_OK && account->data == NULL) {
+        return cli_store_scan(cli, all, ids, n);
+    }
+
+    if (rc == CLI_OK) {
+        rc = cli_account_read(cli, *account, &record);
+    }
+
+    return (rc == CLI_OK)
+           ? cli_store_members(cli, cli_store_key(cli, index, *account), ids, n)
+           : rc;
+}
+
+
 /* scopes are no field that the gateway packs; their form is a credential's */
 static oa_rc_t
 field_check(const char *field, oa_str_t value, const char **error)

@@ -14,6 +14,14 @@
 /* an absent account is CLI_NOT_FOUND, and said */
 int cli_account_read(cli_t *cli, oa_str_t id, cli_record_t *record);
 
+/*
+ * What a list shows: the ids under all ("client:"), or with --account those in
+ * that account's index ("clients:"); *account, data NULL without the option.
+ * Opens the store.
+ */
+int cli_account_ids(cli_t *cli, const char *all, const char *index,
+    oa_str_t *account, oa_str_t **ids, size_t *n);
+
 
 /* cli_account_show.c */
 

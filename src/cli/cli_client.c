@@ -215,40 +215,6 @@ cli_client_json(const cli_record_t *record, oa_str_t id)
 }
 
 
-/* all ids, or those of one account */
-static int
-list_ids(cli_t *cli, oa_str_t **ids, size_t *n)
-{
-    int            rc;
-    oa_str_t       account;
-    cli_record_t   record;
-
-    rc = cli_value(cli, oa_client_field_check, "account", "account",
-                   &account);
-
-    if (rc == CLI_OK) {
-        rc = cli_store_open(cli);
-    }
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    if (account.data == NULL) {
-        return cli_store_scan(cli, "client:", ids, n);
-    }
-
-    rc = cli_account_read(cli, account, &record);
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    return cli_store_members(cli, cli_store_key(cli, "clients:", account), ids,
-                             n);
-}
-
-
 static void
 list_row(cli_table_t *table, oa_str_t id, const cli_record_t *record)
 {
@@ -269,7 +235,7 @@ client_list(cli_t *cli)
     int            rc;
     size_t         i, n;
     json_t        *list;
-    oa_str_t      *ids, *keys;
+    oa_str_t       account, *ids, *keys;
     cli_table_t    table;
     cli_record_t  *records;
 
@@ -278,7 +244,7 @@ client_list(cli_t *cli)
         "SCOPES"
     };
 
-    rc = list_ids(cli, &ids, &n);
+    rc = cli_account_ids(cli, "client:", "clients:", &account, &ids, &n);
 
     if (rc != CLI_OK) {
         return rc;

@@ -138,46 +138,6 @@ key_revoke(cli_t *cli)
 }
 
 
-/* all ids, or those of one account */
-static int
-list_ids(cli_t *cli, oa_str_t **ids, size_t *n)
-{
-    int            rc;
-    oa_str_t       account;
-    cli_record_t   record;
-
-    rc = cli_value(cli, oa_credential_field_check, "account", "account",
-                   &account);
-
-    if (rc == CLI_OK) {
-        rc = cli_store_open(cli);
-    }
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    if (account.data == NULL) {
-        return cli_store_scan(cli, "id:", ids, n);
-    }
-
-    rc = cli_account_read(cli, account, &record);
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    rc = cli_store_members(cli, cli_store_key(cli, "credentials:", account),
-                           ids, n);
-
-    if (rc == CLI_OK) {
-        cli_issued_sweep(cli, account, *ids, *n);
-    }
-
-    return rc;
-}
-
-
 /*
  * ids -> records of keys; what is none, or has none, is passed over. There may
  * be far more tokens than keys, and their ids tell.
@@ -286,7 +246,7 @@ key_list(cli_t *cli)
     int            rc;
     size_t         i, n;
     json_t        *list;
-    oa_str_t      *ids;
+    oa_str_t       account, *ids;
     cli_last_t    *last;
     cli_table_t    table;
     cli_record_t  *records;
@@ -296,7 +256,11 @@ key_list(cli_t *cli)
         "SUCCESSOR", "LAST USED"
     };
 
-    rc = list_ids(cli, &ids, &n);
+    rc = cli_account_ids(cli, "id:", "credentials:", &account, &ids, &n);
+
+    if (rc == CLI_OK && account.data != NULL) {
+        cli_issued_sweep(cli, account, ids, n);
+    }
 
     if (rc == CLI_OK) {
         rc = list_records(cli, ids, n, &records, &n);
