@@ -19,7 +19,7 @@ my $t = OpsAuth::Test->new;
 my $dir = $t->dir;
 my $opsauth = OpsAuth::Command->new($t);
 
-my %password = map { $_ => "doctor-$_-" . int rand 1e9 } qw(admin gateway operator issuer);
+my %password = map { $_ => "doctor-$_-" . int rand 1e9 } qw(admin gateway operator issuer shared);
 $t->secret($_) for values %password;
 my %file = map { $_ => $t->write_file("$_.password", "$password{$_}\n", 0600) } keys %password;
 my $pepper = $t->write_file('pepper', 'p' x 40 . "\n", 0600);
@@ -28,10 +28,11 @@ my $redis = $t->redis(acl => ['user default off', "user admin on >$password{admi
     user => 'admin', password => $password{admin});
 
 # the ACL lines as the documentation has them
-my %acl;
+my (%acl, @usage);
 {
     open my $fh, '<', OpsAuth::Test->root . '/docs/redis.md' or die "docs/redis.md: $!";
     for my $line (<$fh>) {
+        @usage = split / /, $1 if $line =~ /^    ACL SETUSER gateway (\S+:usage:\*.*)$/;
         my ($user, $rest) = $line =~ /^    ACL SETUSER (\w+) (on .*)/ or next;
         $acl{$user} = [split / /, $rest =~ s/>PASSWORD/>$password{$user}/r] if $password{$user};
     }
@@ -145,6 +146,51 @@ subtest 'each right of the gateway' => sub {
     doctor('-c', $conf, @OPERATOR);
     like(says('warning', 'protection', qr/"gateway" may change records/), qr/docs\/redis\.md/);
     users();
+};
+
+# each right that a user has for a directive, beyond those of one that only reads
+sub extras {
+    my ($directive, $check, $user, @rights) = @_;
+    my $own = conf($redis->url, "redis_user $user; redis_password_file $user.password; $directive ON;");
+    my $run = sub { doctor('-c', $own, @OPERATOR); return grep { $_->{check} eq $check } @checks };
+    is_deeply([map { $_->{result} } $run->()], ['ok'], 'as documented') or diag(join "\n", bad());
+    is_deeply([bad()], [], '  and nothing else is wrong');
+    for my $right (@rights) {
+        my @rest = grep { $_ ne $right } @{$acl{$user}}, $user eq 'gateway' ? @usage : ();
+        $redis->cmd('ACL', 'SETUSER', $user, 'reset', @rest);
+        my @missed = grep { $_->{result} eq 'failure' && $_->{remedy} eq "ACL SETUSER $user $right" } $run->();
+        ok(scalar @missed, "$right is missed") or diag(join "\n", bad());
+        like($missed[0]{text}, qr/needed for "$directive on" \(\S+nginx\.conf:1\)/, '  and where it is needed');
+        $redis->cmd(split / /, $missed[0]{remedy}) if @missed;
+        is_deeply([map { $_->{result} } $run->()], ['ok'], '  and its remedy helps');
+    }
+    # a pattern that is for reading and writing, as all are before Redis 7
+    $redis->cmd('ACL', 'SETUSER', $user, '~opsauth:credential:*');
+    $run->();
+    like(says('warning', $check, qr/what "$directive on" needs .* "$user" may change credentials, too$/), qr/%R~opsauth:credential:\*/);
+    is_deeply([grep { /doctor/ } @{$redis->cmd('KEYS', '*')}], [], 'nothing is written');
+    users();
+    conf($redis->url, $AS_GATEWAY);
+}
+
+subtest 'each right for usage' => sub {
+    $redis->cmd('ACL', 'SETUSER', 'gateway', @usage);
+    is(scalar @usage, 5, 'documented');
+    extras(usage => 'usage rights', gateway => @usage);
+};
+
+subtest 'each right for shared rates' => sub {
+    my %plain = map { $_ => 1 } @{$acl{gateway}};
+    my @rights = grep { !$plain{$_} && !/^>/ } @{$acl{shared}};
+    cmp_ok(scalar @rights, '>', 9, 'documented');
+    extras(rate_sync => 'rate rights', shared => @rights);
+    $redis->cmd(qw(ZADD opsauth:nodes 1 0123456789abcdef));
+    doctor('-c', conf($redis->url, 'redis_user shared; redis_password_file shared.password; rate_sync on;'), @OPERATOR);
+    is_deeply([bad()], [], 'with a gateway that runs');
+    is_deeply($redis->cmd(qw(ZRANGE opsauth:nodes 0 -1 WITHSCORES)), ['0123456789abcdef', 1], 'which is left alone');
+    is($redis->cmd(qw(TTL opsauth:nodes)), -1, '  in all respects');
+    $redis->cmd(qw(DEL opsauth:nodes));
+    conf($redis->url, $AS_GATEWAY);
 };
 
 subtest 'each right of the operator' => sub {
@@ -346,6 +392,12 @@ subtest 'a Redis that is not itself' => sub {
     doctor('-c', $own);
     like(says('failure', 'tracking', qr/was not announced/), qr/something in between/);
     says('failure', 'channel', qr/did not arrive/);
+    $fake->behave;
+
+    $fake->script(INFO => { bulk => "redis_version:6.2.14\r\nrole:master\r\n" });
+    doctor('-c', conf($fake->url, "redis_user default; redis_password_file gateway.password; usage on;"));
+    like(says('warning', 'usage rights', qr/may change credentials, too: Redis 6 can't tell/), qr/Redis 7 or newer, or "usage off"/);
+    conf($fake->url, '');
     $fake->behave;
 
     $fake->script('CONFIG' => "-ERR unknown command 'CONFIG'", INFO => '-NOPERM no');

@@ -57,7 +57,8 @@ static const place_t  places[] = {
       offsetof(cli_config_t, prefix), 0 },
     { "lease", "lease", "OPSAUTH_LEASE",
       offsetof(cli_config_t, lease), 0 },
-    { "usage", NULL, NULL, offsetof(cli_config_t, usage), 0 }
+    { "usage", NULL, NULL, offsetof(cli_config_t, usage), 0 },
+    { "rate_sync", NULL, NULL, offsetof(cli_config_t, rate_sync), 0 }
 };
 
 #define PLACES  (sizeof(places) / sizeof(places[0]))

@@ -23,7 +23,8 @@ typedef struct {
     cli_setting_t       pepper_file;
     cli_setting_t       prefix;
     cli_setting_t       lease;          /* as nginx writes times */
-    cli_setting_t       usage;          /* "on", "off"; the block's alone */
+    cli_setting_t       usage;          /* "on", "off"; the block's alone, */
+    cli_setting_t       rate_sync;      /* as this is */
     oa_key_prefix_t     key_prefixes[OA_KEY_PREFIXES_MAX];
     size_t              n;
     cli_setting_t       block_user;     /* as the block has it, whatever */

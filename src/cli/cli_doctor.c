@@ -395,7 +395,7 @@ examine(cli_doctor_t *d)
         cli_doctor_settings,
         cli_doctor_gateway_rights,
         cli_doctor_oauth,
-        cli_doctor_usage,
+        cli_doctor_extras,
         cli_doctor_operator_rights,
         cli_doctor_protection,
         cli_doctor_tracking,

@@ -85,7 +85,7 @@ void cli_doctor_pepper(cli_doctor_t *d);
 void cli_doctor_password(cli_doctor_t *d);
 void cli_doctor_oauth_find(cli_doctor_t *d);        /* cli_doctor_oauth.c */
 void cli_doctor_oauth(cli_doctor_t *d);
-void cli_doctor_usage(cli_doctor_t *d);         /* cli_doctor_usage.c */
+void cli_doctor_extras(cli_doctor_t *d);        /* cli_doctor_extras.c */
 void cli_doctor_gateway_rights(cli_doctor_t *d);    /* cli_doctor_rights.c */
 void cli_doctor_operator_rights(cli_doctor_t *d);
 void cli_doctor_protection(cli_doctor_t *d);
