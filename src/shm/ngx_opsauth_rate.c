@@ -8,14 +8,18 @@
 
 
 #define NGX_OPSAUTH_RATE_MAGIC    0x3173657461726f61ULL
-#define NGX_OPSAUTH_RATE_VERSION  1
+#define NGX_OPSAUTH_RATE_VERSION  2
 
 #define NGX_OPSAUTH_RATE_WINDOW   16
+
+/* of one table, looked at for the status page: a multiple of the window */
+#define NGX_OPSAUTH_RATE_SAMPLE   16384
 
 #define NGX_OPSAUTH_RATE_CREDITS  ((uint64_t) 0xffffff)
 #define NGX_OPSAUTH_RATE_SHIFT    24
 
 
+/* whole cache lines: of those who only read, of those who count, and slots */
 struct ngx_opsauth_rate_zone_s {
     uint64_t    magic;
     uint64_t    version;
@@ -25,6 +29,9 @@ struct ngx_opsauth_rate_zone_s {
     uint64_t    nodes;
 
     uint64_t    counters[NGX_OPSAUTH_RATE_COUNTERS];
+
+    uint64_t    used[NGX_OPSAUTH_RATE_TABLES];
+    uint64_t    pad[6];
 };
 
 
@@ -39,6 +46,8 @@ static ngx_opsauth_rate_slot_t *ngx_opsauth_rate_make(ngx_opsauth_rate_t *rate,
     ngx_opsauth_rate_table_e table, const ngx_opsauth_rate_key_t *key,
     uint64_t now);
 static uint64_t ngx_opsauth_rate_busy(ngx_opsauth_rate_slot_t *slot);
+static uint64_t ngx_opsauth_rate_count_busy(ngx_opsauth_rate_t *rate,
+    ngx_opsauth_rate_table_e table, uint64_t now);
 static void ngx_opsauth_rate_repair(uint64_t *word,
     const oa_rate_limit_t *limit, uint64_t tat, uint64_t now);
 
@@ -243,6 +252,12 @@ ngx_opsauth_rate_make(ngx_opsauth_rate_t *rate, ngx_opsauth_rate_table_e table,
 
     if (least > now) {
         ngx_opsauth_rate_count(rate, NGX_OPSAUTH_RATE_EVICTED, 1);
+    }
+
+    /* a slot is never given back */
+
+    if (least == 0) {
+        rate->zone->used[table]++;
     }
 
     /* between the two halves nobody finds it; a worker that dies leaves a slot
@@ -493,22 +508,17 @@ void
 ngx_opsauth_rate_stats(ngx_opsauth_rate_t *rate,
     ngx_opsauth_rate_stats_t *stats)
 {
-    uint64_t    k, now, busy;
+    uint64_t    now;
     ngx_uint_t  i;
 
     now = ngx_opsauth_rate_now();
 
-    ngx_memzero(stats, sizeof(ngx_opsauth_rate_stats_t));
-
     for (i = 0; i < NGX_OPSAUTH_RATE_TABLES; i++) {
         stats->slots[i] = rate->n[i];
-
-        for (k = 0; k < rate->n[i]; k++) {
-            busy = ngx_opsauth_rate_busy(&rate->slots[i][k]);
-
-            stats->used[i] += (busy != 0);
-            stats->busy[i] += (busy > now);
-        }
+        stats->used[i] = ngx_min(ngx_opsauth_rate_load(&rate->zone->used[i]),
+                                 rate->n[i]);
+        stats->busy[i] = ngx_min(ngx_opsauth_rate_count_busy(rate, i, now),
+                                 stats->used[i]);
     }
 
     stats->nodes = ngx_opsauth_rate_nodes(rate);
@@ -516,4 +526,43 @@ ngx_opsauth_rate_stats(ngx_opsauth_rate_t *rate,
     for (i = 0; i < NGX_OPSAUTH_RATE_COUNTERS; i++) {
         stats->counters[i] = ngx_opsauth_rate_load(&rate->zone->counters[i]);
     }
+}
+
+
+/*
+ * A bucket is full again without anybody doing anything, so this can't be
+ * counted as it happens. Keys are spread by a hash that nobody can choose: of a
+ * large table windows at equal distances say how much of all is busy.
+ */
+
+static uint64_t
+ngx_opsauth_rate_count_busy(ngx_opsauth_rate_t *rate,
+    ngx_opsauth_rate_table_e table, uint64_t now)
+{
+    uint64_t                  n, i, k, busy, windows;
+    ngx_opsauth_rate_slot_t  *slot;
+
+    n = rate->n[table];
+    busy = 0;
+
+    if (n <= NGX_OPSAUTH_RATE_SAMPLE) {
+
+        for (i = 0; i < n; i++) {
+            busy += (ngx_opsauth_rate_busy(&rate->slots[table][i]) > now);
+        }
+
+        return busy;
+    }
+
+    windows = NGX_OPSAUTH_RATE_SAMPLE / NGX_OPSAUTH_RATE_WINDOW;
+
+    for (i = 0; i < windows; i++) {
+        slot = &rate->slots[table][i * (n / windows)];
+
+        for (k = 0; k < NGX_OPSAUTH_RATE_WINDOW; k++) {
+            busy += (ngx_opsauth_rate_busy(&slot[k]) > now);
+        }
+    }
+
+    return busy * n / NGX_OPSAUTH_RATE_SAMPLE;
 }

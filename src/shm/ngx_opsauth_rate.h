@@ -85,7 +85,9 @@ typedef enum {
 typedef struct {
     uint64_t    slots[NGX_OPSAUTH_RATE_TABLES];
     uint64_t    used[NGX_OPSAUTH_RATE_TABLES];      /* have a key */
-    uint64_t    busy[NGX_OPSAUTH_RATE_TABLES];      /* not full now */
+    uint64_t    busy[NGX_OPSAUTH_RATE_TABLES];      /* not full now; of more
+                                                       than 16384 slots an
+                                                       estimate */
     uint64_t    nodes;                              /* 0: not known */
     uint64_t    counters[NGX_OPSAUTH_RATE_COUNTERS];
 } ngx_opsauth_rate_stats_t;
@@ -139,7 +141,7 @@ void ngx_opsauth_rate_set_nodes(ngx_opsauth_rate_t *rate, uint32_t nodes);
 /* this node's own number, the same in all workers and over reloads; not 0 */
 uint64_t ngx_opsauth_rate_node(ngx_opsauth_rate_t *rate);
 
-/* walks the zone: for the status page, not for requests */
+/* looks at 32768 slots at most: for the status page, not for requests */
 void ngx_opsauth_rate_stats(ngx_opsauth_rate_t *rate,
     ngx_opsauth_rate_stats_t *stats);
 

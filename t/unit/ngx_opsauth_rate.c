@@ -142,6 +142,49 @@ owners(void)
 }
 
 
+/* of a table as large as it is exact, and of larger ones */
+
+static void
+figures(void)
+{
+    uint64_t                  i, n, want;
+    ngx_opsauth_rate_key_t    key;
+    ngx_opsauth_rate_stats_t  stats;
+
+    static const uint64_t     sizes[] = { 16384, 16385, 50000, 200001 };
+
+    for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        fresh();
+        rate.slots[0] = calloc(sizes[i], sizeof(ngx_opsauth_rate_slot_t));
+        rate.n[0] = sizes[i];
+
+        for (n = 0, want = 0; n < sizes[i] / 3; n++) {
+            key.k[0] = n + 1;
+            key.k[1] = n * 7;
+
+            if (n % 2) {
+                ngx_opsauth_rate_slot(&rate, 0, &key, NOW)->tat[n % 4] =
+                    ngx_opsauth_rate_now() + S;
+                want++;
+            }
+
+            (void) ngx_opsauth_rate_slot(&rate, 0, &key, NOW);
+        }
+
+        ngx_opsauth_rate_stats(&rate, &stats);
+        is_int(stats.slots[0], sizes[i], "a table of %d", (int) sizes[i]);
+        is_int(stats.used[0], n, "has so many in use");
+        ok((i == 0) ? stats.busy[0] == want
+                    : stats.busy[0] > want * 9 / 10
+                      && stats.busy[0] < want * 11 / 10,
+           "of which some are busy: %d of %d", (int) stats.busy[0],
+           (int) want);
+        is_int(stats.busy[1], 0, "the other table has none");
+        free(rate.slots[0]);
+    }
+}
+
+
 static void
 together(void)
 {
@@ -287,6 +330,7 @@ main(void)
     }
 
     owners();
+    figures();
     together();
     credits();
     processes();
