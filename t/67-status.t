@@ -291,8 +291,10 @@ subtest 'the breaker' => sub {
     becomes('closed by itself', 0, sub { $_[0]{redis}{breaker_open} }, 'b.2:x');
 };
 
+sub promtool { return grep { -x } map { "$_/promtool" } split /:/, $ENV{PATH} }
+
 subtest 'promtool' => sub {
-    my ($promtool) = grep { -x } map { "$_/promtool" } split /:/, $ENV{PATH};
+    my ($promtool) = promtool();
     plan skip_all => 'no promtool here; on Debian: apt-get install prometheus' unless $promtool;
     $t->write_file('metrics', $t->get('/prometheus')->body);
     my $said = qx($promtool check metrics < $t->{nginx}{dir}/metrics 2>&1);
@@ -321,12 +323,41 @@ subtest 'documents' => sub {
     cmp_ok(scalar @panels, '>', 8, 'panels');
     is(scalar(keys %{{ map { $_->{id} => 1 } @panels }}), scalar @panels, 'with ids of their own');
     my %known = (%$type, map { ("${_}_bucket" => 1, "${_}_sum" => 1, "${_}_count" => 1) } grep { $type->{$_} eq 'histogram' } keys %$type);
-    my (%used, %label);
-    for my $expr (map { $_->{expr} } map { @{$_->{targets} // []} } @panels) {
+    my @exprs = map { $_->{expr} } map { @{$_->{targets} // []} } @panels;
+    my (%used, @nothing);
+    for my $expr (@exprs) {
         $used{$_} = 1 for $expr =~ /\b(opsauth_\w+)/g;
+        my @by = map { split /, */ } $expr =~ /\bby \(([^)]*)\)/g;
+        while ($expr =~ /\b(opsauth_\w+)\{([^}]*)\}/g) {
+            my ($metric, @matchers) = ($1, split /,/, $2);
+            my @series = keys %{$samples->{$metric} // {}};
+            for my $matcher (@matchers) {
+                my ($label, $value) = $matcher =~ /^(\w+)(?:=~|=|!=)"(.*)"$/;
+                my $series = !defined $value ? '$^' : $value eq '$store' ? qr/^store="main"/ : qr/\b$label="$value"/;
+                push @nothing, "$metric $matcher" unless grep { $_ =~ $series } @series;
+            }
+            for my $label (@by) {
+                push @nothing, "$metric by $label" unless grep { /\b$label="/ } @series;
+            }
+        }
     }
+    is_deeply(\@nothing, [], 'with labels and values that there are');
     is_deeply([grep { !$known{$_} } sort keys %used], [], 'and only metrics that there are');
-    cmp_ok(scalar keys %used, '>', 8, 'many of them');
+    for my $part (qw(requests cache lookup feed redis rate usage oauth)) {
+        ok(scalar(grep { /^opsauth_$part/ } keys %used), "some of $part");
+    }
+    my %place;
+    for my $panel (@panels) {
+        my $at = $panel->{gridPos};
+        for my $x ($at->{x} .. $at->{x} + $at->{w} - 1) { $place{"$x $_"}++ for $at->{y} .. $at->{y} + $at->{h} - 1 }
+    }
+    is_deeply([grep { $place{$_} > 1 } keys %place], [], 'no panel lies on another');
+    if (my ($promtool) = promtool()) {
+        my @rules = map { my $e = s/\$__rate_interval/5m/gr; { record => 'x:y', expr => $e } } @exprs;
+        my $rules = $t->write_file('rules.yaml', $json->encode({ groups => [map { { name => "g$_", rules => [$rules[$_]] } } 0 .. $#rules] }));
+        my $said = qx($promtool check rules $rules 2>&1);
+        is($?, 0, 'Prometheus understands its queries') or diag $said;
+    }
     my ($query) = map { $_->{query} } grep { $_->{name} eq 'store' } @{$board->{templating}{list}};
     like(ref $query ? $query->{query} : $query, qr/label_values\(opsauth_requests_total, store\)/, 'stores are chosen from');
 };
