@@ -196,6 +196,52 @@ subtest 'reload, quit, kill' => sub {
     $t->finish;
 };
 
+subtest 'under load' => sub {
+    my $t = OpsAuth::Test->new(workers => 2);
+    my $redis = $t->redis;
+    my $store = $t->store;
+    $t->config_http(http('usage on; usage_interval 100ms; redis_timeout 5s;'));
+    $t->start;
+    my %key = map { fresh($store) } 1 .. 3;
+    my $begun = time;
+    my %load = map { ($key{$_} => $t->load(key => $_, clients => 1, keepalive => 20, pause => 0.002)) } keys %key;
+    my $kills = 0;
+    for my $round (1 .. 3) {
+        sleep 0.4;
+        $t->reload;
+        sleep 0.4;
+        next if $round == 3;
+        $t->kill9_worker;
+        $kills++;
+        OpsAuth::Process->poll(10, sub { $t->workers == 2 });
+    }
+    my %sent = map { ($_ => $load{$_}->stop) } keys %load;
+    my $span = time - $begun;
+    my %got;
+    # until nothing more is written
+    OpsAuth::Process->poll($PATIENCE, sub {
+        sleep 0.5;
+        my %now = map { ($_ => counts($redis, $_)) } keys %sent;
+        my $same = !grep { ($got{$_} // '') ne $now{$_} } keys %now;
+        %got = %now;
+        return $same;
+    });
+    for my $id (sort keys %sent) {
+        my ($requests, $denied) = split / /, $got{$id};
+        my $answered = $sent{$id}{status}{200};
+        # a client that loses its connection asks again
+        my $all = $sent{$id}{requests} + $sent{$id}{retried};
+        cmp_ok($answered, '>', 100, "$id is in use");
+        cmp_ok($requests, '<=', $all, 'none is counted twice');
+        # who is killed takes along what he was just writing: one interval, and
+        # those on busy machines are long
+        cmp_ok($requests, '>=', $answered - $kills * 0.4 / $span * $answered, 'and none is missing but what a killed worker was writing')
+            or diag "$requests of $answered answered, $all sent";
+        is($denied, 0, 'nor denied');
+    }
+    $t->finish;
+};
+
 subtest 'a crash of all of it' => sub {
     my $t = OpsAuth::Test->new(workers => 2);
     my $redis = $t->redis;
