@@ -99,7 +99,7 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("opsauth_rate_headers"),
       NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_http_opsauth_enum,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_opsauth_loc_conf_t, rate_headers),
       &ngx_http_opsauth_rate_header_forms },
@@ -306,7 +306,7 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("rate_zone"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_http_opsauth_size,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, rate_zone),
       NULL },
@@ -327,14 +327,14 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("usage_zone"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_http_opsauth_size,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, usage_size),
       NULL },
 
     { ngx_string("usage_interval"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_opsauth_msec,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, usage_interval),
       NULL },

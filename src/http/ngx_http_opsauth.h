@@ -466,6 +466,11 @@ char *ngx_http_opsauth_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_credential(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+/* as nginx's slots; what is wrong is said with the value and what helps */
+char *ngx_http_opsauth_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_msec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_enum(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
 extern ngx_conf_enum_t  ngx_http_opsauth_formats[];
 
 

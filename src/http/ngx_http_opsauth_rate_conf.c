@@ -161,9 +161,10 @@ ngx_http_opsauth_rate_burst(ngx_conf_t *cf, ngx_str_t *value, uint32_t *burst)
 
     if (n == NGX_ERROR || n == 0 || n > OA_RATE_BURST_MAX) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\": a number of requests "
-                           "from 1 to %d is expected, like \"burst=20\"",
-                           value, OA_RATE_BURST_MAX);
+                           "invalid parameter \"%V\" in \"%V\": a number of "
+                           "requests from 1 to %d is expected, like "
+                           "\"burst=20\"", value,
+                           (ngx_str_t *) cf->args->elts, OA_RATE_BURST_MAX);
         return NGX_ERROR;
     }
 

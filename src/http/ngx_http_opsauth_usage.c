@@ -617,10 +617,6 @@ ngx_http_opsauth_usage_finish(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
     ngx_conf_init_size_value(store->usage_size, 4 * 1024 * 1024);
     ngx_conf_init_msec_value(store->usage_interval, 1000);
 
-    if (!store->usage_on) {
-        return NGX_CONF_OK;
-    }
-
     min = ngx_opsauth_zone_size_min();
 
     if (store->usage_size < min) {
@@ -640,6 +636,10 @@ ngx_http_opsauth_usage_finish(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
                            store->usage_interval, &store->name,
                            NGX_HTTP_OPSAUTH_USAGE_INTERVAL_MIN);
         return NGX_CONF_ERROR;
+    }
+
+    if (!store->usage_on) {
+        return NGX_CONF_OK;
     }
 
     p = ngx_pnalloc(cf->pool, 3 * store->name.len + store->prefix.len
