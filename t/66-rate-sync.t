@@ -10,6 +10,7 @@ use List::Util qw(max sum sum0);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use OpsAuth::HTTP;
 use OpsAuth::Process;
 use OpsAuth::Test;
 
@@ -52,6 +53,8 @@ for my $i (0 .. NODES - 1) {
         opsauth main;
         location / { proxy_pass http://%%UPSTREAM%%; }
         location /free { opsauth_rate off; proxy_pass http://%%UPSTREAM%%; }
+        location /many { opsauth_rate default=60000/m; proxy_pass http://%%UPSTREAM%%; }
+        location /few { opsauth_rate default=2/d; proxy_pass http://%%UPSTREAM%%; }
         location /shadow { opsauth main shadow; proxy_pass http://%%UPSTREAM%%; }
     }
 CONF
@@ -195,6 +198,34 @@ subtest 'several limits' => sub {
     my ($key) = account('50/s,30/d');
     my @r = map { $nodes[$_ % NODES]->get('/', key => $key)->status } 1 .. 40;
     is(scalar(grep { $_ == 200 } @r), 30, 'the day is the nearer one');
+};
+
+subtest 'places with other defaults' => sub {
+    my ($key) = account('');
+    my $ask = sub { my ($node, $uri, $n) = @_; return join ' ', map { $node->get($uri, key => $key)->status } 1 .. $n };
+    is($ask->($nodes[0], '/many', 40), join(' ', (200) x 40), 'one of them has some in hand');
+    is($ask->($nodes[0], '/few', 5), '200 200 429 429 429', 'which is not for another');
+    is($ask->($nodes[0], '/many', 10), join(' ', (200) x 10), 'nor does that one\'s refusal count here');
+    is($ask->($nodes[1], '/few', 2) . ' ' . $ask->($nodes[1], '/many', 10), join(' ', 429, 429, (200) x 10), 'on another node neither');
+    # at the same time, on one connection each
+    my %seen;
+    my ($other) = account('');
+    $seen{$_->status}++ for OpsAuth::HTTP::parallel_requests([map { [$nodes[0]->port(8080), 'GET', $_ % 2 ? '/few' : '/many', key => $other] } 1 .. 40]);
+    is_deeply(\%seen, { 200 => 22, 429 => 18 }, 'both at once') or diag explain \%seen;
+};
+
+subtest 'when to come again' => sub {
+    # what may be kept in hand for ten seconds is set aside in Redis
+    my ($key, $id) = account('100/d');
+    my @r = map { $nodes[0]->get('/', key => $key) } 1 .. 100;
+    is(join(' ', map { $_->status } @r[97 .. 99]), '200 200 429', 'one less at once');
+    my $retry = $r[-1]->header('Retry-After');
+    ok($retry >= 5 && $retry <= 10, 'Retry-After is when Redis has one more') or diag $retry;
+    my $answer = $redis->cmd('EVAL', <<'LUA', 1, "opsauth:rate:$id");
+local t = redis.call('TIME')
+return tostring(tonumber(redis.call('HGET', KEYS[1], 'day')) - t[1] * 1000000 - t[2])
+LUA
+    cmp_ok($answer / 1e6, '>', 86400 - 864 - 10, 'as it says itself');
 };
 
 subtest 'few questions' => sub {

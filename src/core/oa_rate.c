@@ -11,6 +11,7 @@
 
 static oa_rc_t oa_rate_limit(oa_str_t text, oa_rate_limit_t *limit);
 static void oa_rate_insert(oa_rate_t *rate, const oa_rate_limit_t *limit);
+static uint64_t oa_rate_plan(const oa_rate_t *rate);
 
 
 static const uint32_t  oa_rate_seconds[OA_RATE_UNITS] = { 1, 60, 3600, 86400 };
@@ -24,6 +25,7 @@ oa_rate_parse(oa_str_t text, uint32_t burst, oa_rate_t *rate)
     oa_rate_limit_t   limit, *first;
 
     rate->n = 0;
+    rate->plan = 0;
 
     if (text.len == 0 || oa_text_eq(text, "unlimited")) {
         return OA_DECLINED;
@@ -60,7 +62,31 @@ oa_rate_parse(oa_str_t text, uint32_t burst, oa_rate_t *rate)
         first->full = first->burst * first->interval;
     }
 
+    rate->plan = oa_rate_plan(rate);
+
     return OA_OK;
+}
+
+
+/* each step can be undone: of two plans that differ in one number none is
+   taken for the other */
+
+static uint64_t
+oa_rate_plan(const oa_rate_t *rate)
+{
+    unsigned  i;
+    uint64_t  plan;
+
+    plan = 1;
+
+    for (i = 0; i < rate->n; i++) {
+        plan = plan * 0x9e3779b97f4a7c15ULL
+               + ((uint64_t) rate->limit[i].burst << 32 | rate->limit[i].count);
+        plan = (plan ^ plan >> 32) * 0xbf58476d1ce4e5b9ULL
+               + rate->limit[i].unit;
+    }
+
+    return plan ? plan : 1;
 }
 
 

@@ -56,6 +56,8 @@ typedef struct {
 /* limits that hold together, shortest period first; n == 0: there is none */
 typedef struct {
     unsigned              n;
+    uint64_t              plan;         /* another one for other limits, not 0;
+                                           shares have that of the whole */
     oa_rate_limit_t       limit[OA_RATE_UNITS];
 } oa_rate_t;
 

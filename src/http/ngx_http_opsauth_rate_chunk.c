@@ -31,6 +31,7 @@ typedef struct {
     uint32_t                    owed;
     ngx_msec_t                  age;
     ngx_msec_t                  sent_at;
+    ngx_msec_t                  refused;        /* as the slot's */
     size_t                      len;
     u_char                      name[128 + sizeof("rate:") + OA_ACCOUNT_MAX];
 } ngx_http_opsauth_chunk_t;
@@ -40,7 +41,10 @@ static ngx_http_opsauth_chunk_t *ngx_http_opsauth_chunk(
     ngx_http_opsauth_ctx_t *ctx, ngx_opsauth_rate_slot_t *slot);
 static ngx_int_t ngx_http_opsauth_chunk_send(ngx_http_opsauth_chunk_t *chunk,
     ngx_uint_t waiting);
+static ngx_uint_t ngx_http_opsauth_chunk_own(ngx_http_opsauth_chunk_t *chunk);
 static void ngx_http_opsauth_chunk_size(ngx_http_opsauth_chunk_t *chunk);
+static uint32_t ngx_http_opsauth_rate_chunk_max(const oa_rate_t *limits);
+static ngx_msec_t ngx_http_opsauth_rate_age(const oa_rate_t *limits);
 static void ngx_http_opsauth_chunk_answer(void *data,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
 static ngx_int_t ngx_http_opsauth_chunk_granted(
@@ -189,7 +193,9 @@ ngx_http_opsauth_chunk(ngx_http_opsauth_ctx_t *ctx,
     {
         chunk = ngx_queue_data(q, ngx_http_opsauth_chunk_t, queue);
 
-        if (chunk->key.k[0] == key.k[0] && chunk->key.k[1] == key.k[1]) {
+        if (chunk->key.k[0] == key.k[0] && chunk->key.k[1] == key.k[1]
+            && chunk->limits.plan == ctx->rate.limits->plan)
+        {
             return chunk;
         }
     }
@@ -232,10 +238,16 @@ ngx_http_opsauth_chunk_send(ngx_http_opsauth_chunk_t *chunk,
 
     slot = chunk->slot;
 
-    ngx_http_opsauth_chunk_size(chunk);
+    chunk->want = waiting;
+    chunk->age = ngx_http_opsauth_rate_age(&chunk->limits);
+    chunk->refused = 0;
 
-    chunk->want = ngx_min(ngx_max(slot->chunk, waiting),
-                          NGX_HTTP_OPSAUTH_RATE_WANT_MAX);
+    if (ngx_http_opsauth_chunk_own(chunk)) {
+        ngx_http_opsauth_chunk_size(chunk);
+        chunk->want = ngx_max(slot->chunk, waiting);
+    }
+
+    chunk->want = ngx_min(chunk->want, NGX_HTTP_OPSAUTH_RATE_WANT_MAX);
     chunk->owed = __atomic_exchange_n(&slot->owed, 0, __ATOMIC_RELAXED);
     chunk->sent_at = ngx_current_msec;
 
@@ -281,31 +293,42 @@ ngx_http_opsauth_chunk_send(ngx_http_opsauth_chunk_t *chunk,
 }
 
 
+/* is what the slot has in hand of this plan, or of none any more? */
+
+static ngx_uint_t
+ngx_http_opsauth_chunk_own(ngx_http_opsauth_chunk_t *chunk)
+{
+    ngx_opsauth_rate_slot_t  *slot;
+
+    slot = chunk->slot;
+
+    if (slot->plan == chunk->limits.plan) {
+        return 1;
+    }
+
+    if (slot->pending > ngx_current_msec || slot->refused > ngx_current_msec
+        || ngx_opsauth_rate_credits(slot, ngx_current_msec))
+    {
+        return 0;
+    }
+
+    slot->plan = chunk->limits.plan;
+    slot->chunk = 0;
+
+    return 1;
+}
+
+
 /* what to ask for, and how long it may be kept */
 
 static void
 ngx_http_opsauth_chunk_size(ngx_http_opsauth_chunk_t *chunk)
 {
-    uint32_t                  max, size;
-    ngx_uint_t                i;
-    ngx_msec_t                age, passed;
+    uint32_t                  size;
+    ngx_msec_t                passed;
     ngx_opsauth_rate_slot_t  *slot;
 
     slot = chunk->slot;
-
-    age = oa_rate_unit_seconds(chunk->limits.limit[0].unit) * 1000
-          / NGX_HTTP_OPSAUTH_RATE_CHUNKS;
-    age = ngx_min(age, NGX_HTTP_OPSAUTH_RATE_AGE_MAX);
-
-    chunk->age = ngx_max(age, NGX_HTTP_OPSAUTH_RATE_AGE_MIN);
-
-    max = NGX_HTTP_OPSAUTH_RATE_WANT_MAX;
-
-    for (i = 0; i < chunk->limits.n; i++) {
-        max = ngx_min(max, chunk->limits.limit[i].count
-                           / NGX_HTTP_OPSAUTH_RATE_CHUNKS);
-        max = ngx_min(max, chunk->limits.limit[i].burst);
-    }
 
     passed = ngx_current_msec - (ngx_msec_t) slot->asked;
     size = slot->chunk;
@@ -317,15 +340,74 @@ ngx_http_opsauth_chunk_size(ngx_http_opsauth_chunk_t *chunk)
         size /= 2;
     }
 
-    slot->chunk = ngx_max(1, ngx_min(size, max));
+    slot->chunk = ngx_max(1, ngx_min(size,
+                             ngx_http_opsauth_rate_chunk_max(&chunk->limits)));
+    slot->asked = ngx_current_msec;
+}
 
-    /* of a small plan nothing is kept in hand, and nothing set aside for it */
 
-    if (max < 2) {
-        chunk->age = 0;
+static uint32_t
+ngx_http_opsauth_rate_chunk_max(const oa_rate_t *limits)
+{
+    uint32_t    max;
+    ngx_uint_t  i;
+
+    max = NGX_HTTP_OPSAUTH_RATE_WANT_MAX;
+
+    for (i = 0; i < limits->n; i++) {
+        max = ngx_min(max, limits->limit[i].count
+                           / NGX_HTTP_OPSAUTH_RATE_CHUNKS);
+        max = ngx_min(max, limits->limit[i].burst);
     }
 
-    slot->asked = ngx_current_msec;
+    return max;
+}
+
+
+/* of a small plan nothing is kept in hand, and nothing set aside for it */
+
+static ngx_msec_t
+ngx_http_opsauth_rate_age(const oa_rate_t *limits)
+{
+    ngx_msec_t  age;
+
+    if (ngx_http_opsauth_rate_chunk_max(limits) < 2) {
+        return 0;
+    }
+
+    age = oa_rate_unit_seconds(limits->limit[0].unit) * 1000
+          / NGX_HTTP_OPSAUTH_RATE_CHUNKS;
+    age = ngx_min(age, NGX_HTTP_OPSAUTH_RATE_AGE_MAX);
+
+    return ngx_max(age, NGX_HTTP_OPSAUTH_RATE_AGE_MIN);
+}
+
+
+/* as the script: the bucket is smaller by what may be kept in hand */
+
+uint64_t
+ngx_http_opsauth_rate_until(const oa_rate_t *limits, const uint64_t *tat,
+    uint64_t now)
+{
+    uint64_t                age, room, until;
+    ngx_uint_t              i;
+    const oa_rate_limit_t  *limit;
+
+    age = ngx_http_opsauth_rate_age(limits) * OA_RATE_TICKS_PER_MS;
+    until = 0;
+
+    for (i = 0; i < limits->n; i++) {
+        limit = &limits->limit[i];
+
+        room = (limit->full > age) ? limit->full - age : 0;
+        room = ngx_max(room, limit->interval);
+
+        if (tat[i] > now && tat[i] - now + limit->interval > room) {
+            until = ngx_max(until, tat[i] - now + limit->interval - room);
+        }
+    }
+
+    return until;
 }
 
 
@@ -368,7 +450,7 @@ ngx_http_opsauth_chunk_answer(void *data, ngx_opsauth_reply_t *reply,
         return;
     }
 
-    if (slot->refused > ngx_current_msec) {
+    if (chunk->refused > ngx_current_msec) {
         (void) ngx_http_opsauth_chunk_wake(chunk, (ngx_uint_t) -1,
                                            NGX_HTTP_OPSAUTH_RATE_EMPTY);
         ngx_http_opsauth_chunk_free(chunk);
@@ -434,11 +516,15 @@ ngx_http_opsauth_chunk_granted(ngx_http_opsauth_chunk_t *chunk,
 
     wait = reply->elements[1].integer / 1000;
 
-    slot->refused = (n < (int64_t) chunk->want)
-                    ? ngx_current_msec
-                      + ngx_max(1, ngx_min(wait,
-                                           NGX_HTTP_OPSAUTH_RATE_REFUSE_MAX))
-                    : 0;
+    chunk->refused = (n < (int64_t) chunk->want)
+                     ? ngx_current_msec
+                       + ngx_max(1, ngx_min(wait,
+                                            NGX_HTTP_OPSAUTH_RATE_REFUSE_MAX))
+                     : 0;
+
+    if (slot->plan == chunk->limits.plan) {
+        slot->refused = chunk->refused;
+    }
 
     ngx_opsauth_rate_count(&chunk->store->rate, NGX_OPSAUTH_RATE_GRANTED,
                            (uint64_t) n);
@@ -449,7 +535,9 @@ ngx_http_opsauth_chunk_granted(ngx_http_opsauth_chunk_t *chunk,
            - ngx_http_opsauth_chunk_wake(chunk, (ngx_uint_t) n,
                                          NGX_HTTP_OPSAUTH_RATE_GRANTED);
 
-    if (rest && ngx_current_msec - chunk->sent_at < chunk->age) {
+    if (rest && slot->plan == chunk->limits.plan
+        && ngx_current_msec - chunk->sent_at < chunk->age)
+    {
         ngx_opsauth_rate_credit(slot, ngx_current_msec,
                                 chunk->sent_at + chunk->age, rest);
     }

@@ -21,6 +21,11 @@
  * hardly anything expires unspent. Of a plan of less than 100 nothing is kept in
  * hand: each request is asked for.
  *
+ * What is in hand, and that Redis said that there is none, is of one plan. Where
+ * places have different defaults, an account has several, which share the
+ * buckets in Redis: while one of them has something in hand, the others ask for
+ * each request.
+ *
  * Own shares start empty where a chunk was in use a moment ago. What was spent
  * on them is charged to the bucket as soon as Redis can be told.
  */
@@ -62,16 +67,20 @@ ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx)
         return ngx_http_opsauth_rate_judge(ctx, slot, ctx->rate.answer);
     }
 
-    if (ngx_opsauth_rate_spend(slot, ngx_current_msec, &left) == NGX_OK) {
+    if (slot->plan != ctx->rate.limits->plan) {
+        /* void */
+
+    } else if (ngx_opsauth_rate_spend(slot, ngx_current_msec, &left)
+               == NGX_OK)
+    {
         ctx->rate.credits = left;
 
         ngx_http_opsauth_rate_ahead(ctx, slot, left);
 
         return ngx_http_opsauth_rate_judge(ctx, slot,
                                            NGX_HTTP_OPSAUTH_RATE_GRANTED);
-    }
 
-    if (slot->refused > ngx_current_msec) {
+    } else if (slot->refused > ngx_current_msec) {
         return ngx_http_opsauth_rate_judge(ctx, slot,
                                            NGX_HTTP_OPSAUTH_RATE_EMPTY);
     }
@@ -88,7 +97,6 @@ static ngx_int_t
 ngx_http_opsauth_rate_judge(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_rate_slot_t *slot, ngx_uint_t answer)
 {
-    uint64_t    until;
     ngx_uint_t  i;
 
     if (answer == NGX_HTTP_OPSAUTH_RATE_AWAY) {
@@ -109,11 +117,9 @@ ngx_http_opsauth_rate_judge(ngx_http_opsauth_ctx_t *ctx,
 
     ctx->rated = NGX_HTTP_OPSAUTH_RATE_DENIED;
 
-    until = slot->refused;
-
-    if (until > ngx_current_msec) {
-        ctx->rate.retry = (until - ngx_current_msec) * OA_RATE_TICKS_PER_MS;
-    }
+    ctx->rate.retry = ngx_http_opsauth_rate_until(ctx->rate.limits,
+                                                  ctx->rate.tat,
+                                                  ctx->rate.now);
 
     ngx_opsauth_rate_count(&ctx->store->rate, NGX_OPSAUTH_RATE_REFUSED, 1);
 

@@ -272,6 +272,7 @@ ngx_opsauth_rate_make(ngx_opsauth_rate_t *rate, ngx_opsauth_rate_table_e table,
     best->asked = 0;
     best->pending = 0;
     best->refused = 0;
+    best->plan = 0;
 
     __atomic_store_n(&best->k[1], key->k[1], __ATOMIC_RELAXED);
     __atomic_store_n(&best->k[0], key->k[0], __ATOMIC_RELEASE);
@@ -432,6 +433,26 @@ ngx_opsauth_rate_spend(ngx_opsauth_rate_slot_t *slot, ngx_msec_t now,
             return NGX_OK;
         }
     }
+}
+
+
+ngx_uint_t
+ngx_opsauth_rate_credits(ngx_opsauth_rate_slot_t *slot, ngx_msec_t now)
+{
+    uint64_t    word;
+    ngx_uint_t  i, n;
+
+    n = 0;
+
+    for (i = 0; i < 2; i++) {
+        word = ngx_opsauth_rate_load(&slot->credit[i]);
+
+        if ((word >> NGX_OPSAUTH_RATE_SHIFT) > now) {
+            n += word & NGX_OPSAUTH_RATE_CREDITS;
+        }
+    }
+
+    return n;
 }
 
 

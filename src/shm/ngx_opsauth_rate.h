@@ -13,7 +13,8 @@
  * request to the slot's next owner; nothing else can come of it.
  *
  * Credits are what a node has in hand of a quota that nodes share (rate_sync):
- * requests that were granted and must be spent before they expire.
+ * requests that were granted and must be spent before they expire. They are of
+ * one plan (oa_rate.h): an account may have others in other places.
  */
 
 #ifndef NGX_OPSAUTH_RATE_H
@@ -55,7 +56,8 @@ typedef struct {
     uint64_t    asked;              /* ms */
     uint64_t    pending;            /* ms: until then one who asks ahead waits */
     uint64_t    refused;            /* ms: until then Redis has none */
-    uint64_t    tail[5];
+    uint64_t    plan;               /* that credit, chunk, refused are of */
+    uint64_t    tail[4];
 } ngx_opsauth_rate_slot_t;
 
 
@@ -126,6 +128,10 @@ ngx_int_t ngx_opsauth_rate_peek(uint64_t *words, const oa_rate_t *limits,
 /* spends one. NGX_DECLINED: there is none. left: how many remain */
 ngx_int_t ngx_opsauth_rate_spend(ngx_opsauth_rate_slot_t *slot, ngx_msec_t now,
     ngx_uint_t *left);
+
+/* how many there are */
+ngx_uint_t ngx_opsauth_rate_credits(ngx_opsauth_rate_slot_t *slot,
+    ngx_msec_t now);
 
 /* adds some that expire at a time, ms */
 void ngx_opsauth_rate_credit(ngx_opsauth_rate_slot_t *slot, ngx_msec_t now,

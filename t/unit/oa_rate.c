@@ -208,6 +208,37 @@ edges(void)
 
 
 static void
+plans(void)
+{
+    size_t      i, k;
+    oa_rate_t   r, other;
+
+    static const char *const  texts[] = {
+        "1/s", "2/s", "1/m", "1/h", "1/d", "60/m", "1/s,1/m", "1/s,1/h",
+        "2/s,1/m", "1/s,2/m", "1/s,1/m,1/h"
+    };
+
+    for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        r = parsed(texts[i], 0);
+        ok(r.plan != 0, "%s is a plan", texts[i]);
+
+        for (k = 0; k < i; k++) {
+            other = parsed(texts[k], 0);
+            ok(other.plan != r.plan, "and another one than %s", texts[k]);
+        }
+    }
+
+    r = parsed("10/s,600/m", 0);
+    ok(r.plan == parsed("600/m,10/s", 0).plan, "whatever their order");
+    ok(r.plan == parsed("10/s,600/m", 10).plan, "a burst that is its own");
+    ok(r.plan != parsed("10/s,600/m", 5).plan, "another one");
+
+    oa_rate_share(&r, 3, &other);
+    ok(other.plan == r.plan, "a share is of the same plan");
+}
+
+
+static void
 several(void)
 {
     uint64_t         tat[OA_RATE_UNITS], now;
@@ -235,6 +266,7 @@ main(void)
     buckets();
     edges();
     several();
+    plans();
 
     return done_testing();
 }
