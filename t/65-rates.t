@@ -92,6 +92,18 @@ subtest 'allowed, then refused' => sub {
     like($t->log, qr/denied, reason "rate", credential "key_\w+", account "a1"/, 'who');
 };
 
+subtest 'when all is there again' => sub {
+    my ($key) = account('100/d');
+    # late in a second, which must not be taken for its beginning
+    sleep 0.02 while time - int time < 0.6;
+    my $begun = time;
+    for my $i (1 .. 3) {
+        my ($reset) = ask($key)->header_all('X-RateLimit-Reset');
+        my $early = $begun + 864 * $i - $reset;
+        ok($early < 0.05 && $early > -30, "X-RateLimit-Reset is not too early: $i") or diag $early;
+    }
+};
+
 subtest 'it is of the account, on all workers' => sub {
     my ($key, $id) = account('40/d');
     my $other = $store->issue(account => $id);

@@ -219,6 +219,7 @@ ngx_int_t
 ngx_http_opsauth_rate_told(ngx_http_opsauth_ctx_t *ctx, uint64_t *limit,
     uint64_t *remaining, time_t *reset)
 {
+    ngx_time_t      *tp;
     ngx_uint_t       i;
     oa_rate_state_t  state;
 
@@ -230,7 +231,12 @@ ngx_http_opsauth_rate_told(ngx_http_opsauth_ctx_t *ctx, uint64_t *limit,
 
     *limit = ctx->rate.limits->limit[i].count;
     *remaining = state.remaining;
-    *reset = ngx_time() + (time_t) ngx_http_opsauth_rate_seconds(state.reset);
+
+    /* not before it is so: of this second some has passed */
+
+    tp = ngx_timeofday();
+    *reset = tp->sec + (time_t) ngx_http_opsauth_rate_seconds(
+                           state.reset + tp->msec * OA_RATE_TICKS_PER_MS);
 
     return NGX_OK;
 }
