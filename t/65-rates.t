@@ -49,6 +49,7 @@ my $http = <<'CONF';
         location /again { error_page 404 /; proxy_pass http://%%UPSTREAM%%; }
         location /page { error_page 429 /sorry; proxy_pass http://%%UPSTREAM%%; }
         location = /sorry { internal; opsauth off; return 429 "sorry\n"; }
+        location = /status { opsauth off; opsauth_status json; }
         location /slowed { opsauth_failure_rate 10/d burst=3; proxy_pass http://%%UPSTREAM%%; }
     }
 CONF
@@ -167,6 +168,24 @@ subtest 'nothing else takes any' => sub {
     is(statuses(4, $key), '200 200 200 429', 'all are left');
     is(ask($key, uri => '/scope')->status, 403, 'the rate is the last of reasons');
     is(ask($ip)->status, 403, 'for an address, too');
+};
+
+subtest 'the status page' => sub {
+    my $rates = sub { return $t->get('/status')->json->{stores}{main}{rates} };
+    my $before = $rates->();
+    my ($key) = account('3/d');
+    ask($key) for 1 .. 7;
+    my ($quick) = account('50/s');
+    ask($quick);
+    ask($store->key, uri => '/slowed', headers => ['X-Real-Ip' => '198.51.100.7']) for 1 .. 8;
+    my $after = $rates->();
+    my %more = map { $_ => $after->{$_} - $before->{$_} } qw(refused failures slowed evicted own_share);
+    is_deeply(\%more, { refused => 4, failures => 3, slowed => 5, evicted => 0, own_share => 0 }, 'who was refused') or diag explain \%more;
+    is($after->{buckets_used}{account} - $before->{buckets_used}{account}, 2, 'two buckets more');
+    is($after->{buckets_used}{address} - $before->{buckets_used}{address}, 1, 'and one of an address');
+    cmp_ok($after->{buckets}{account}, '>', 10_000, 'of so many');
+    ok(OpsAuth::Process->poll(5, sub { $rates->()->{buckets_busy}{account} <= $after->{buckets_used}{account} - 1 }), 'one is full again soon');
+    cmp_ok($rates->()->{buckets_busy}{account}, '>', 0, 'the other is not');
 };
 
 subtest 'once a request' => sub {

@@ -55,6 +55,7 @@ for my $i (0 .. NODES - 1) {
         location /free { opsauth_rate off; proxy_pass http://%%UPSTREAM%%; }
         location /many { opsauth_rate default=60000/m; proxy_pass http://%%UPSTREAM%%; }
         location /few { opsauth_rate default=2/d; proxy_pass http://%%UPSTREAM%%; }
+        location = /status { opsauth off; opsauth_status json; }
         location /shadow { opsauth main shadow; proxy_pass http://%%UPSTREAM%%; }
     }
 CONF
@@ -228,6 +229,20 @@ LUA
     cmp_ok($answer / 1e6, '>', 86400 - 864 - 10, 'as it says itself');
 };
 
+subtest 'a key of another kind' => sub {
+    my ($key, $id) = account('8/d');
+    $redis->cmd('SET', "opsauth:rate:$id", 'x');
+    my %seen;
+    $seen{$nodes[0]->get('/', key => $key)->status}++ for 1 .. 20;
+    # 4 nodes or, as long as none was counted, 8
+    ok(($seen{200} // 0) >= 1 && $seen{200} <= 2 && $seen{429} == 20 - $seen{200}, 'by its own share') or diag explain \%seen;
+    $nodes[0]->wait_for_log(qr/"opsauth:rate:$id" is no hash: the rate of this account is not shared/);
+    my $n = () = $nodes[0]->log =~ /"opsauth:rate:$id" is no hash/g;
+    is($n, 1, 'the log names it, once for a worker');
+    $redis->cmd('DEL', "opsauth:rate:$id");
+    ok(OpsAuth::Process->poll(10, sub { ($nodes[0]->get('/', key => $key)->header('X-RateLimit-Limit') // 0) == 8 }), 'and it is shared again');
+};
+
 subtest 'few questions' => sub {
     my ($key) = account('6000/m');
     my $before = ($redis->cmd('INFO', 'commandstats') =~ /^cmdstat_evalsha:calls=(\d+)/m)[0];
@@ -289,6 +304,12 @@ subtest 'Redis away' => sub {
         my $r = $nodes[1]->get('/', key => $idle);
         return $r->status == 200 && $r->header('X-RateLimit-Limit') == 400;
     }), 'and back');
+    my $rates = $nodes[1]->get('/status')->json->{stores}{main}{rates};
+    cmp_ok($rates->{own_share}, '>=', 100, 'the status page has what was on its own share');
+    cmp_ok($rates->{chunks_unanswered}, '<=', $rates->{chunks_asked}, 'what Redis was asked');
+    cmp_ok($rates->{granted}, '>', 0, 'and what it granted');
+    cmp_ok($rates->{refused}, '>=', 20, 'and who was refused');
+    is($rates->{nodes}, NODES, 'and how many nodes there are');
     my $r = $nodes[2]->get('/', key => $idle);
     cmp_ok($r->header('X-RateLimit-Remaining'), '<', 300, 'what was spent meanwhile is charged') or diag $r->header('X-RateLimit-Remaining');
 };

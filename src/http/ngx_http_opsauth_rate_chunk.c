@@ -439,6 +439,17 @@ ngx_http_opsauth_chunk_answer(void *data, ngx_opsauth_reply_t *reply,
         (void) __atomic_add_fetch(&slot->owed, chunk->owed, __ATOMIC_RELAXED);
         ngx_opsauth_rate_count(rate, NGX_OPSAUTH_RATE_UNANSWERED, 1);
 
+        /* the connection's log is silent about this one */
+
+        if (error == NGX_OPSAUTH_REDIS_WRONGTYPE
+            && ngx_http_opsauth_log_once(chunk->store->worker,
+                                         (u_char *) &chunk->key))
+        {
+            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                          "opsauth: \"%*s\" is no hash: the rate of this "
+                          "account is not shared", chunk->len, chunk->name);
+        }
+
         (void) ngx_http_opsauth_chunk_wake(chunk, (ngx_uint_t) -1,
                                            NGX_HTTP_OPSAUTH_RATE_AWAY);
         ngx_http_opsauth_chunk_free(chunk);

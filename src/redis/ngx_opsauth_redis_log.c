@@ -100,7 +100,7 @@ ngx_opsauth_redis_refused_log(ngx_opsauth_redis_t *redis,
 
     case NGX_OPSAUTH_REDIS_DENIED:
         remedy = "the ACL of its user must allow what a gateway needs that "
-                 "issues tokens, or that counts usage";
+                 "issues tokens, counts usage or shares rates";
         level = NGX_LOG_CRIT;
         break;
 
