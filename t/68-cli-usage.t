@@ -106,6 +106,7 @@ subtest 'unused ones' => sub {
 
 subtest 'refused' => sub {
     for ([[qw(--days 0)], qr/1 to 400/], [[qw(--days 401)], qr/1 to 400/], [[qw(--unused-since soon)], qr/90d/],
+        [[qw(--unused-since 2999-01-01)], qr/has not come yet/],
         [[qw(key_busy --account crm)], qr/one credential/], [[qw(--account), 'a b'], qr/account/], [[qw(key_a key_b)], qr/too much/])
     {
         my ($words, $said) = @$_;

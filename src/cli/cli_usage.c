@@ -653,6 +653,13 @@ usage_run(cli_t *cli)
                         cli_quotez(since));
     }
 
+    /* all keys would be unused, and somebody may be about to remove them */
+
+    if (u.since > cli->now) {
+        return cli_fail(CLI_USAGE, "--unused-since %s: this time has not come "
+                        "yet", cli_quotez(since));
+    }
+
     if (cli->options.nwords != 0
         && (since != NULL || cli_option(&cli->options, "account") != NULL))
     {
