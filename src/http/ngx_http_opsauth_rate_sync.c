@@ -26,8 +26,8 @@
  * buckets in Redis: while one of them has something in hand, the others ask for
  * each request.
  *
- * Own shares start empty where a chunk was in use a moment ago. What was spent
- * on them is charged to the bucket as soon as Redis can be told.
+ * An own share begins with its part of what Redis last said to be left. What was
+ * spent on it is charged to the bucket as soon as Redis can be told.
  */
 
 #include "ngx_http_opsauth.h"
@@ -111,7 +111,6 @@ ngx_http_opsauth_rate_judge(ngx_http_opsauth_ctx_t *ctx,
 
     if (answer == NGX_HTTP_OPSAUTH_RATE_GRANTED) {
         ctx->rated = NGX_HTTP_OPSAUTH_RATE_ALLOWED;
-        __atomic_store_n(&slot->credited, ctx->rate.now, __ATOMIC_RELAXED);
         return NGX_OK;
     }
 
@@ -134,7 +133,7 @@ ngx_http_opsauth_rate_own(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_rate_slot_t *slot)
 {
     uint32_t             nodes;
-    uint64_t             credited, full, old, *word;
+    uint64_t             tat, old, *word;
     oa_rate_t            share;
     ngx_uint_t           i;
     ngx_opsauth_rate_t  *rate;
@@ -145,15 +144,19 @@ ngx_http_opsauth_rate_own(ngx_http_opsauth_ctx_t *ctx,
     oa_rate_share(ctx->rate.limits,
                   nodes ? nodes : NGX_HTTP_OPSAUTH_RATE_NODES, &share);
 
-    credited = __atomic_load_n(&slot->credited, __ATOMIC_RELAXED);
+    /*
+     * A share has a part of the requests and is as much slower: when it is full
+     * again says of both how large a part of them is left.
+     */
 
-    for (i = 0; credited && i < share.n; i++) {
+    for (i = 0; i < share.n; i++) {
         word = &slot->share[share.limit[i].unit];
-        full = credited + share.limit[i].full;
+        tat = __atomic_load_n(&slot->tat[share.limit[i].unit],
+                              __ATOMIC_RELAXED);
         old = __atomic_load_n(word, __ATOMIC_RELAXED);
 
-        while (old < full
-               && !__atomic_compare_exchange_n(word, &old, full, 0,
+        while (old < tat
+               && !__atomic_compare_exchange_n(word, &old, tat, 0,
                                                __ATOMIC_RELAXED,
                                                __ATOMIC_RELAXED))
         {

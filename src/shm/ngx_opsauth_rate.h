@@ -49,7 +49,6 @@ typedef struct {
 
     uint64_t    credit[2];          /* expiry in ms << 24 | credits */
     uint64_t    share[OA_RATE_UNITS];
-    uint64_t    credited;           /* ticks: the last request on credit */
     uint32_t    owed;               /* requests that Redis was not told of */
     uint32_t    chunk;              /* to ask for next */
 
@@ -57,7 +56,7 @@ typedef struct {
     uint64_t    pending;            /* ms: until then one who asks ahead waits */
     uint64_t    refused;            /* ms: until then Redis has none */
     uint64_t    plan;               /* that credit, chunk, refused are of */
-    uint64_t    tail[4];
+    uint64_t    tail[5];
 } ngx_opsauth_rate_slot_t;
 
 
