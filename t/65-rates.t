@@ -140,7 +140,7 @@ subtest 'whose rate' => sub {
 subtest 'refills' => sub {
     my ($key) = account('20/s');
     my ($passed, $start) = (0, time);
-    while (time - $start < 1.5) { $passed++ if ask($key)->status == 200 }
+    while ($passed <= 40 && time - $start < 20) { $passed++ if ask($key)->status == 200 }
     my $bound = 20 + 20 * (time - $start) + 1;
     ok($passed > 30 && $passed <= $bound, 'a bucket, and what it refills') or diag "$passed of $bound";
 };
