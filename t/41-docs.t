@@ -1,0 +1,223 @@
+#!/usr/bin/perl
+
+# The documentation holds together: every link leads somewhere, every page can be
+# found, and every command is one that opsauth understands. That its pieces of
+# configuration load is t/40-examples.t's to show.
+
+use strict;
+use warnings;
+
+use Cwd qw(realpath);
+use File::Temp qw(tempdir);
+use Test::More;
+use Text::ParseWords qw(shellwords);
+
+use OpsAuth::Command;
+use OpsAuth::Docs;
+use OpsAuth::Test;
+
+my $t = OpsAuth::Test->new;
+my $root = $t->root;
+my @pages = OpsAuth::Docs->pages($root);
+my %page = map { $_->file => $_ } @pages;
+
+sub none {
+    my ($name, @wrong) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    ok(!@wrong, $name) or diag join "\n", @wrong;
+}
+
+cmp_ok(scalar(@pages), '>=', 24, 'there are pages');
+none('fences are closed', map { $_->unclosed ? $_->name . ':' . $_->unclosed : () } @pages);
+
+# --- links ----------------------------------------------------------------------------
+
+# what is wrong with the links of a page
+sub dead_links {
+    my ($page, $pages) = @_;
+    my @wrong;
+    for ($page->links) {
+        my ($line, $target) = @$_;
+        my $where = $page->name . ":$line: $target";
+        if ($target =~ /^\[/) {
+            push @wrong, "$where is defined nowhere";
+            next;
+        }
+        if ($target =~ m{^[a-z]+:}) {
+            push @wrong, "$where: only https:// and mailto: lead anywhere"
+                unless $target =~ m{^https://[\w.-]+(?:[:/#]|$)|^mailto:\S+@\S+$};
+            next;
+        }
+        my ($path, $anchor) = $target =~ /^([^#]*)(?:#(.*))?$/;
+        my $file = $path eq '' ? $page->file : realpath($page->dir . "/$path");
+        if (!defined $file || !-e $file) {
+            push @wrong, "$where: no such file";
+        }
+        elsif (defined $anchor) {
+            my $there = $pages->{$file};
+            push @wrong, "$where: no page has such places" and next unless $there;
+            push @wrong, "$where: no such heading" unless grep { $_ eq $anchor } $there->anchors;
+        }
+    }
+    return @wrong;
+}
+
+my $links = 0;
+$links += () = $_->links for @pages;
+cmp_ok($links, '>', 200, "$links links");
+none('links lead somewhere', map { dead_links($_, \%page) } @pages);
+
+# pages of docs/ that nobody finds who begins at the map
+sub lost_pages {
+    my ($start, $pages) = @_;
+    my %found = ($start->file => 1);
+    my @queue = $start;
+    while (my $page = shift @queue) {
+        for ($page->links) {
+            my ($path) = $_->[1] =~ m{^([^#:]+)(?:#|$)} or next;
+            my $file = realpath($page->dir . "/$path") // '';
+            push @queue, $pages->{$file} if $pages->{$file} && !$found{$file}++;
+        }
+    }
+    return sort map { $_->name } grep { $_->name =~ m{^docs/} && !$found{$_->file} } values %$pages;
+}
+
+my ($map) = grep { $_->name eq 'docs/README.md' } @pages;
+none('docs/README.md leads to every page', lost_pages($map, \%page));
+
+subtest 'what is found' => sub {
+    my $dir = realpath(tempdir(CLEANUP => 1));
+    mkdir "$dir/docs";
+    my %text = (
+        'docs/README.md' => "# The map\n\n[one](one.md) [two](one.md#the-redis-or-not) `[no](link.md)`\n\n"
+            . "    [nor](this.md)\n\n[gone](gone.md) [nowhere](one.md#nowhere) [self](#the-map) [up](http://x.example)\n"
+            . "[other][missing] [fine][here]\n\n[here]: one.md#a-1\n",
+        'docs/one.md'    => "# The `Redis`, or not?\n\n## a\n\n## a\n\n```nginx\n# no heading\n```\n\n"
+            . "    location / { opsauth off; }\n\n    Syntax: lease time;\n\n- a list\n\n    proxy_pass http://x;\n\n```sh\n",
+        'docs/lost.md'   => "# Lost\n",
+    );
+    for my $name (keys %text) {
+        open my $fh, '>', "$dir/$name" or die "$name: $!";
+        print {$fh} $text{$name};
+        close $fh;
+    }
+    my @found = OpsAuth::Docs->pages($dir);
+    my %found = map { $_->file => $_ } @found;
+    my ($map) = grep { $_->name eq 'docs/README.md' } @found;
+    my ($one) = grep { $_->name eq 'docs/one.md' } @found;
+    is_deeply([map { s/^.*?:\d+: //r } dead_links($map, \%found)],
+        ['gone.md: no such file', 'one.md#nowhere: no such heading',
+         'http://x.example: only https:// and mailto: lead anywhere',
+         '[missing] is defined nowhere'], 'dead links');
+    is_deeply([lost_pages($map, \%found)], ['docs/lost.md'], 'a page that nothing leads to');
+    is($one->unclosed, 19, 'a fence that nothing closes');
+    is_deeply([map { $_->{line} } $one->configurations], [7, 11], 'configuration, marked as such or not');
+    is($one->fences('nginx'), 1, 'and how much is marked');
+    is_deeply([$one->anchors], ['the-redis-or-not', 'a', 'a-1'], 'anchors');
+};
+
+# --- commands ------------------------------------------------------------------------------
+
+# Where the command would ask Redis it fails: nobody is there. Until then it has
+# understood all it was told.
+my $opsauth = OpsAuth::Command->new($t, OPSAUTH_REDIS => 'redis://127.0.0.1:1',
+    OPSAUTH_CONFIG => $t->write_file('nginx.conf', <<'CONF'));
+http {
+    opsauth_store main {
+        redis       redis://127.0.0.1:1;
+        pepper_file pepper;
+        key_prefix  op365_sk_live_ environment=live;
+        key_prefix  op365_sk_test_ environment=test;
+    }
+    server { listen 80; listen 443 ssl; opsauth main; }
+}
+CONF
+$t->write_file('pepper', "of the documentation\n", 0600);
+
+# The pieces' commands: {page, line, text, said}, a command over several lines as
+# one; "said" is what stands behind it.
+sub commands {
+    my ($page) = @_;
+    my @commands;
+    for my $piece ($page->pieces) {
+        my $n = $piece->{line};
+        my $open;
+        for my $line (split /\n/, $piece->{text}) {
+            $n++;
+            if ($open) {
+                $commands[-1]{text} .= ' ' . $line =~ s/^\s+//r;
+            }
+            elsif ($line =~ /^\s*(?:\$ )?((?:.*(?:&&|\||\$\(|<\()\s*)?(?:sudo )?opsauth [^:{]*.*)$/
+                   && $line !~ /^opsauth: / && ($piece->{language} // '') !~ /^(?:nginx|yaml)$/)
+            {
+                push @commands, { page => $page->name, line => $n, text => $1, said => '' };
+            }
+            elsif (@commands && $commands[-1]{piece} == $piece) {
+                $commands[-1]{said} .= "$line\n";
+            }
+            $commands[-1]{piece} = $piece if @commands;
+            $open = @commands && $commands[-1]{text} =~ s/\s*\\$//;
+        }
+    }
+    return @commands;
+}
+
+# words of one call of opsauth, out of a line for a shell
+sub words {
+    my ($line) = @_;
+    my ($call) = $line =~ /(?:^|[\s(])opsauth (.*)/ or return;
+    my $plain = '';
+    while ($call =~ /\G("(?:\\.|[^"])*"|'[^']*'|[^"'])/g) {
+        my $piece = $1;
+        last if $piece =~ /^[|<>;&)]$/;
+        $plain .= $piece;
+    }
+    $plain =~ s/\s+#\s.*//;
+    $plain =~ s/\s[012]$// if substr($call, length $plain) =~ /^>/;     # 2> file
+    my $dir = $t->dir;
+    $plain =~ s{/etc/}{$dir/etc/}g;
+    $plain =~ s/"?\$\{?[A-Z]\w*_URL\}?/http:\/\/127.0.0.1/g;
+    $plain =~ s/"?\$\{?\w+\}?"?/key_Ojpd6AvHaV2PHOUH/g;
+    return shellwords($plain);
+}
+
+# what opsauth says of words that stand in for others
+sub usage_error {
+    my ($text, $reference) = @_;
+    my @words = words($text);
+    return 'no words' unless @words;
+    # "opsauth key rotate", "opsauth key create ...": only what is there is looked at
+    my $part = $reference || grep { /^(?:\.\.\.|\[.*|.*\])$/ } @words;
+    @words = grep { !/^(?:\.\.\.|\[.*|.*\]|\|)$/ } @words;
+    push @words, '--help' if $part;
+    my ($exit, undef, $said) = $opsauth->run(@words);
+    return $exit == 2 ? $said || 'exit code 2' : '';
+}
+
+my @commands = map { commands($_) } @pages;
+cmp_ok(scalar(@commands), '>', 50, scalar(@commands) . ' commands');
+
+# what the documentation shows as an error must be that error
+my @wrong;
+for my $command (@commands) {
+    my ($page, $line, $text, $said) = @$command{qw(page line text said)};
+    next if $text =~ /\bopsauth (?:\[|NOUN)/;
+    my $error = usage_error($text) or next;
+    my $dir = $t->dir;
+    $error =~ s/\Q$dir\E//g;
+    push @wrong, "$page:$line: $text\n    $error" unless index($said, $error) == 0;
+}
+none('opsauth understands every command', @wrong);
+
+my %spans;
+for my $page (@pages) {
+    for ($page->spans) {
+        my ($line, $text) = @$_;
+        $spans{$text} //= $page->name . ":$line" if $text =~ /^(?:sudo )?opsauth [a-z-]/;
+    }
+}
+cmp_ok(scalar(keys %spans), '>', 15, 'commands within the text');
+none('and those within the text', map { my $error = usage_error($_, 1); $error ? "$spans{$_}: $_\n    $error" : () }
+    grep { !/^opsauth (?:main|off|store)\b/ } sort keys %spans);
+
+$t->done;
