@@ -116,6 +116,18 @@ subtest 'what is found' => sub {
     is_deeply([$one->anchors], ['the-redis-or-not', 'a', 'a-1'], 'anchors');
 };
 
+# --- files --------------------------------------------------------------------------------
+
+# what the text calls a file of this repository is one
+sub lost_files {
+    my ($page) = @_;
+    return map { $page->name . ":$_->[0]: $_->[1]" }
+        grep { $_->[1] =~ m{^(?:src|t|docs|bench|conf-examples|docker|packaging|\.ci)/[\w./*-]+$} && !(() = grep { -e } glob "$root/$_->[1]") }
+        $page->spans;
+}
+
+none('files that are named are there', map { lost_files($_) } @pages);
+
 # --- commands ------------------------------------------------------------------------------
 
 # Where the command would ask Redis it fails: nobody is there. Until then it has
