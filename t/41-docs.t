@@ -128,6 +128,24 @@ sub lost_files {
 
 none('files that are named are there', map { lost_files($_) } @pages);
 
+# --- metrics ------------------------------------------------------------------------------
+
+# status.md has them all (t/67-status.t); other pages must not invent any
+{
+    my %metric = map { $_ => 1 } map { $_->[1] =~ /^\| `(opsauth_\w+)` \|/ } map { $_->prose }
+        grep { $_->name eq 'docs/status.md' } @pages;
+    cmp_ok(scalar(keys %metric), '>', 40, 'docs/status.md has metrics');
+    my @wrong;
+    for my $page (@pages) {
+        for my $piece (grep { ($_->{language} // '') =~ /^(?:yaml|promql)$/ } $page->pieces) {
+            push @wrong, map { $page->name . ":$piece->{line}: $_" }
+                grep { !$metric{s/_(?:bucket|sum|count)$//r} && !$metric{$_} }
+                $piece->{text} =~ /\b(opsauth_\w+)(?=[\[{ )=])/g;
+        }
+    }
+    none('metrics that are named are there', @wrong);
+}
+
 # --- commands ------------------------------------------------------------------------------
 
 # Where the command would ask Redis it fails: nobody is there. Until then it has
