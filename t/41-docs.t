@@ -128,6 +128,17 @@ sub lost_files {
 
 none('files that are named are there', map { lost_files($_) } @pages);
 
+# and so are the pages that the code names
+{
+    my @wrong;
+    for my $file (glob "$root/*.c $root/src/*/*.[ch] $root/t/*.t $root/t/*/*.[ch] $root/t/lib/OpsAuth/*.pm") {
+        open my $fh, '<', $file or die "$file: $!";
+        my $text = do { local $/; <$fh> };
+        push @wrong, map { "$file: $_" } grep { !-e "$root/$_" } $text =~ m{\b(docs/[\w-]+\.md)\b}g;
+    }
+    none('pages that the code names are there', grep { !/one\.md|lost\.md/ } @wrong);
+}
+
 # --- metrics ------------------------------------------------------------------------------
 
 # status.md has them all (t/67-status.t); other pages must not invent any
