@@ -334,15 +334,19 @@ PORTAL
 {
     my $t = OpsAuth::Test->new;
     $t->var(REDIS => 'redis://127.0.0.1:6379');         # nginx -t asks nobody
-    my $pepper = $t->write_file('pepper', "a pepper of some length\n", 0600);
     my $store = 'opsauth_store main { redis redis://127.0.0.1; pepper_file /etc/opsauth/pepper; %s}';
 
-    # what the pieces find in /etc/opsauth
+    # what the pieces find in /etc/opsauth: by the end of its name a certificate,
+    # its key, or a secret
     my $dir = $t->dir;
-    $t->write_file($_, "a password\n", 0600) for qw(redis.password sentinel.password operator.password);
     system('openssl', qw(req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=docs -keyout),
-        "$dir/gateway.key", '-out', "$dir/gateway.pem") == 0 or die 'openssl';
-    $t->write_file('redis-ca.pem', $t->read_file('gateway.pem'));
+        "$dir/docs.key", '-out', "$dir/docs.pem") == 0 or die 'openssl';
+    my $file = sub {
+        my ($name) = @_;
+        my ($end) = $name =~ /\.(key|pem)$/;
+        $t->write_file($name, $end ? $t->read_file("docs.$end") : "a secret of some length\n", 0600) if !-e "$dir/$name";
+        return "$dir/$name";
+    };
 
     for my $page (OpsAuth::Docs->pages($t->root)) {
         my @pieces = $page->configurations;
@@ -361,9 +365,9 @@ PORTAL
             # certificates and other machines are the reader's
             $text =~ s{listen 443 ssl}{listen 80}g;
             $text =~ s{https://login\.example\.com}{https://127.0.0.1:9}g;
-            $text =~ s{redis\d*\.example\.com}{127.0.0.1}g;
+            $text =~ s{(rediss?://)[\w.-]+\.example\.com}{${1}127.0.0.1}g;
             $text =~ s{listen 80}{listen 127.0.0.1:%%PORT_8080%%}g;
-            $text =~ s{/etc/opsauth/}{$dir/}g;
+            $text =~ s{/etc/opsauth/([\w.-]+)}{$file->($1)}ge;
             $text =~ s{/var/(?:log|cache)/nginx/}{%%TESTDIR%%/}g;
             is($t->config_error($text), '', $page->name . ":$piece->{line} loads");
         }
