@@ -93,7 +93,7 @@ subtest 'what is found' => sub {
             . "    [nor](this.md)\n\n[gone](gone.md) [nowhere](one.md#nowhere) [self](#the-map) [up](http://x.example)\n"
             . "[other][missing] [fine][here]\n\n[here]: one.md#a-1\n",
         'docs/one.md'    => "# The `Redis`, or not?\n\n## a\n\n## a\n\n```nginx\n# no heading\n```\n\n"
-            . "    location / { opsauth off; }\n\nand\n\n    Syntax: lease time;\n\n- a list\n\n    proxy_pass http://x;\n\n```sh\n",
+            . "    location / { opsauth off; }\n\nand\n\n    Syntax: lease time;\n\n- a list\n\n    proxy_pass http://x;\n\n        lease 1s;\n\n```sh\n",
         'docs/lost.md'   => "# Lost\n",
     );
     for my $name (keys %text) {
@@ -110,8 +110,8 @@ subtest 'what is found' => sub {
          'http://x.example: only https:// and mailto: lead anywhere',
          '[missing] is defined nowhere'], 'dead links');
     is_deeply([lost_pages($map, \%found)], ['docs/lost.md'], 'a page that nothing leads to');
-    is($one->unclosed, 21, 'a fence that nothing closes');
-    is_deeply([map { $_->{line} } $one->configurations], [7, 11], 'configuration, marked as such or not');
+    is($one->unclosed, 23, 'a fence that nothing closes');
+    is_deeply([map { $_->{line} } $one->configurations], [7, 11, 21], 'configuration, marked as such or not');
     is($one->fences('nginx'), 1, 'and how much is marked');
     is_deeply([$one->anchors], ['the-redis-or-not', 'a', 'a-1'], 'anchors');
 };

@@ -140,10 +140,10 @@ sub _read {
             push @pieces, $piece;
             next;
         }
-        # four blanks begin code behind an empty line, unless a list goes on
-        if ($line =~ /^(?: {4}|\t)(.*)/ && ($piece || $blank && !$list)) {
-            push @pieces, $piece = { line => $n, text => '' } unless $piece;
-            $piece->{text} .= "$1\n";
+        # four blanks begin code behind an empty line; within a list, seven
+        if ($line =~ /^( {4,})\S/ && ($piece || $blank && (!$list || length $1 > 6))) {
+            push @pieces, $piece = { line => $n, text => '', indent => $list ? length $1 : 4 } unless $piece;
+            $piece->{text} .= $line =~ s/^ {0,$piece->{indent}}//r . "\n";
             next;
         }
         if ($piece && $line =~ /^\s*$/) {
