@@ -139,6 +139,60 @@ none('files that are named are there', map { lost_files($_) } @pages);
     none('pages that the code names are there', grep { !/one\.md|lost\.md/ } @wrong);
 }
 
+# --- messages -----------------------------------------------------------------------------
+
+# What a table calls a line or a message is one of the code's, as far as three words
+# of it in a row; these few are nginx's and the system's.
+my @NGINX = ('unknown directive "', 'instead of', 'is not binary compatible', '(13: Permission denied)',
+    '(111: Connection refused)', '(2: No such file or directory)', 'host not found');
+
+sub texts_of_code {
+    my $all = '';
+    for my $file (glob "$root/src/*/*.c") {
+        open my $fh, '<', $file or die "$file: $!";
+        my $text = do { local $/; <$fh> };
+        $text =~ s/"\s*\n\s*"//g;
+        $all .= join "\n", $text =~ /"((?:\\.|[^"\\\n])*)"/g;
+    }
+    $all =~ s/\\(.)/$1/g;
+    $all =~ s/%[-\d*]*(?:l|z|ui|u|s|V|M|O|d|i|xui|04xui|04o)+/.../g;
+    return $all =~ s/"\.\.\."/"..."/gr;
+}
+
+sub said_by_nobody {
+    my ($page, $code) = @_;
+    my (@columns, @wrong);
+    for ($page->prose) {
+        my ($line, $text) = @$_;
+        @columns = () and next if $text !~ /^\|/;
+        my @cells = split /\s*\|\s*/, $text;
+        if (!@columns) {
+            @columns = map { /^(?:line|message)\b/ || 0 } @cells;
+            next;
+        }
+        for my $i (grep { $columns[$_] } 0 .. $#cells) {
+            for my $message ($cells[$i] =~ /`([^`]+)`/g) {
+                next if grep { index($message, $_) >= 0 } @NGINX;
+                my @words = split / /, $message =~ s/"[^"]*"/"..."/gr;
+                my $last = @words > 3 ? @words - 3 : 0;
+                next if grep { index($code, join ' ', @words[$_ .. ($_ + 2 < @words ? $_ + 2 : $#words)]) >= 0 } 0 .. $last;
+                push @wrong, $page->name . ":$line: $message";
+            }
+        }
+    }
+    return @wrong;
+}
+
+{
+    my $code = texts_of_code() =~ s/"[^"\n]*"/"..."/gr;
+    none('messages that are quoted are the code\'s', map { said_by_nobody($_, $code) } @pages);
+
+    my $file = $t->write_file('page.md', "| line | |\n| --- | --- |\n| `is down: it rests for a while` | |\n"
+        . "| `feed of store \"main\": tracking on redis \"x\"` | `nor this one at all` |\n");
+    is_deeply([said_by_nobody(OpsAuth::Docs->new($t->dir, $file), $code)], ['page.md:3: is down: it rests for a while'],
+        'one that is nobody\'s is found');
+}
+
 # --- metrics ------------------------------------------------------------------------------
 
 # status.md has them all (t/67-status.t); other pages must not invent any
