@@ -211,6 +211,21 @@ sub said_by_nobody {
     none('metrics that are named are there', @wrong);
 }
 
+subtest 'alerts' => sub {
+    my ($promtool) = grep { -x } map { "$_/promtool" } split /:/, $ENV{PATH};
+    plan skip_all => 'no promtool here; on Debian: apt-get install prometheus' unless $promtool;
+    my @rules = grep { ($_->{language} // '') eq 'yaml' && $_->{text} =~ /^groups:/ } map { $_->pieces } @pages;
+    cmp_ok(scalar(@rules), '>=', 2, 'there are rules');
+    my @queries = map { split /\n/, $_->{text} } grep { ($_->{language} // '') eq 'promql' } map { $_->pieces } @pages;
+    push @rules, { text => "groups:\n- name: queries\n  rules:\n"
+        . join '', map { "  - {record: q$_, expr: '$queries[$_]'}\n" } 0 .. $#queries } if @queries;
+    for my $rule (@rules) {
+        my $file = $t->write_file('rules.yml', $rule->{text});
+        my $said = qx($promtool check rules $file 2>&1);
+        is($?, 0, 'check rules') or diag $said;
+    }
+};
+
 # --- commands ------------------------------------------------------------------------------
 
 # Where the command would ask Redis it fails: nobody is there. Until then it has
