@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# The shape of the code (DESIGN section 3): what each layer may include, what its
+# The shape of the code (docs/architecture.md): what each layer may include, what its
 # symbols are called, what the core must not use, how long a file may be, what
 # stands at the top. Every rule is also fed a tree that breaks it.
 

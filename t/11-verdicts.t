@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# DESIGN section 6, row by row: what a client sees of each verdict, what logs
+# docs/verdicts.md, row by row: what a client sees of each verdict, what logs
 # see of it, and that an answer never tells why a credential is not valid.
 
 use strict;

@@ -1,5 +1,5 @@
 # The feed of changes, on a real Redis: what it announces, by which right it
-# does, and what holds where it does not (DESIGN section 7).
+# does, and what holds where it does not (docs/cache.md).
 
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# Coverage belongs to one server (DESIGN section 7): two real ones at one
+# Coverage belongs to one server (docs/cache.md): two real ones at one
 # address, as before and after a failover. The one that was replaced still
 # answers, and must not be believed.
 

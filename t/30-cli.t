@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 
 # The opsauth command against a real Redis: what each verb prints, what it
-# returns, and what stands in Redis afterwards, field by field (DESIGN section
-# 4). The digest is computed here once more, by other code.
+# returns, and what stands in Redis afterwards, field by field
+# (docs/records.md). The digest is computed here once more, by other code.
 
 use strict;
 use warnings;

@@ -352,8 +352,19 @@ subtest 'records' => sub {
     doctor('-c', $conf, @OPERATOR);
     says('warning', 'orphans', qr/^1 of 3 credentials .*: key_lost of account "gone"$/);
     says('warning', 'orphans', qr/^1 of 2 ids .*: key_nothing$/);
+    says('warning', 'forms', qr/^1 of \d+ accounts and credentials .*: key_lost: its field kind is missing/);
     $redis->cmd(qw(DEL opsauth:credential:feed opsauth:credential:dead opsauth:id:key_nothing));
     healthy('as before');
+
+    # what is revoked needs no account
+    $redis->cmd(qw(HSET opsauth:credential:beef v 1 id key_old kind api_key account gone state revoked
+        environment live scopes), '', qw(expires 0));
+    healthy('a revoked key of an account that is gone');
+    $redis->cmd(qw(DEL opsauth:credential:beef));
+    $redis->cmd(qw(HSET opsauth:account:broken enabled maybe));
+    doctor('-c', $conf, @OPERATOR);
+    says('warning', 'forms', qr/account broken: its field enabled is missing or of a wrong form$/);
+    $redis->cmd(qw(DEL opsauth:account:broken));
 };
 
 subtest 'a Redis that is not itself' => sub {

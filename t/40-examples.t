@@ -12,6 +12,7 @@ use FindBin qw($Bin);
 use Test::More;
 
 use lib "$Bin/lib";
+use OpsAuth::Docs;
 use OpsAuth::OAuth;
 use OpsAuth::Test;
 
@@ -333,28 +334,42 @@ PORTAL
 {
     my $t = OpsAuth::Test->new;
     $t->var(REDIS => 'redis://127.0.0.1:6379');         # nginx -t asks nobody
-    my $pepper = $t->write_file('pepper', "a pepper of some length\n", 0600);
-    my $store = 'opsauth_store main { redis redis://127.0.0.1; pepper_file /etc/opsauth/pepper; }';
+    my $store = 'opsauth_store main { redis redis://127.0.0.1; pepper_file /etc/opsauth/pepper; %s}';
 
-    for my $file ("$Bin/../README.md", sort glob "$Bin/../docs/*.md") {
-        open my $fh, '<', $file or die "$file: $!";
-        my $text = do { local $/; <$fh> };
-        my ($name) = $file =~ m{([^/]+(?:/[^/]+)?)\z};
-        $name =~ s{^\.\./}{};
-        my $n = 0;
-        while ($text =~ /^```nginx\n(.*?)^```$/msg) {
-            my $snippet = $1;
-            $snippet = "server {\n listen 80;\n$snippet}\n" unless $snippet =~ /^(?:server|opsauth_store) /m;
-            $snippet = "$store\n$snippet" unless $snippet =~ /^opsauth_store main /m;
-            $snippet .= "upstream backend { server 127.0.0.1:9000; }\n"
-                unless $snippet =~ /^upstream backend /m;
+    # what the pieces find in /etc/opsauth: by the end of its name a certificate,
+    # its key, or a secret
+    my $dir = $t->dir;
+    system('openssl', qw(req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=docs -keyout),
+        "$dir/docs.key", '-out', "$dir/docs.pem") == 0 or die 'openssl';
+    my $file = sub {
+        my ($name) = @_;
+        my ($end) = $name =~ /\.(key|pem)$/;
+        $t->write_file($name, $end ? $t->read_file("docs.$end") : "a secret of some length\n", 0600) if !-e "$dir/$name";
+        return "$dir/$name";
+    };
+
+    for my $page (OpsAuth::Docs->pages($t->root)) {
+        my @pieces = $page->configurations;
+        is(scalar(grep { ($_->{language} // '') eq 'nginx' } @pieces), $page->fences('nginx'),
+            $page->name . ': no piece is passed over');
+        for my $piece (@pieces) {
+            my $text = $piece->{text};
+            # alone it is no configuration
+            if ($text =~ /^\s*(?:redis\w*|prefix|pepper_file|key_prefix|cache\w*|lease|stale|rate_\w+|usage\w*)\s/) {
+                my $own = $text =~ /^\s*redis\s/ ? $store =~ s/redis redis:\S+ //r : $store;
+                $text = sprintf $own, "\n$text";
+            }
+            $text = "server {\n listen 80;\n$text}\n" unless $text =~ /^(?:server|opsauth_store) /m;
+            $text = sprintf("$store\n", '') . $text unless $text =~ /^opsauth_store main /m;
+            $text .= "upstream backend { server 127.0.0.1:9000; }\n" unless $text =~ /^upstream backend /m;
             # certificates and other machines are the reader's
-            $snippet =~ s{listen 443 ssl}{listen 80}g;
-            $snippet =~ s{https://login\.example\.com}{https://127.0.0.1:9}g;
-            $snippet =~ s{listen 80}{listen 127.0.0.1:%%PORT_8080%%}g;
-            $snippet =~ s{/etc/opsauth/pepper}{$pepper}g;
-            $snippet =~ s{/var/(?:log|cache)/nginx/}{%%TESTDIR%%/}g;
-            is($t->config_error($snippet), '', "$name: piece " . ++$n . ' loads');
+            $text =~ s{listen 443 ssl}{listen 80}g;
+            $text =~ s{https://login\.example\.com}{https://127.0.0.1:9}g;
+            $text =~ s{(rediss?://)[\w.-]+\.example\.com}{${1}127.0.0.1}g;
+            $text =~ s{listen 80}{listen 127.0.0.1:%%PORT_8080%%}g;
+            $text =~ s{/etc/opsauth/([\w.-]+)}{$file->($1)}ge;
+            $text =~ s{/var/(?:log|cache)/nginx/}{%%TESTDIR%%/}g;
+            is($t->config_error($text), '', $page->name . ":$piece->{line} loads");
         }
     }
     $t->finish;

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# The proof of DESIGN section 7: an exhaustive model of the cache's coherence
+# The proof of docs/cache.md: an exhaustive model of the cache's coherence
 # (t/model). With all rules in force no state may break the bound; with any one
 # of them taken out, one must. This takes about a minute.
 #

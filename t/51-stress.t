@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# The bound of DESIGN section 7 on the real module: while feeds are cut, workers
+# The bound of docs/cache.md on the real module: while feeds are cut, workers
 # are killed and hang, Redis stands still and nginx is reloaded, no answer may
 # be older than a lease, no valid key is ever refused, and what goes wrong goes
 # wrong only while something is broken.

@@ -77,6 +77,9 @@ int cli_fail(int code, const char *fmt, ...)
 /* the same for what is no failure */
 void cli_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* asks a person, on stderr; CLI_FAILED unless the answer is yes */
+int cli_confirm(const char *question);
+
 /*
  * From here on what would be said on stderr is kept in *said instead, the last
  * of it without "opsauth: "; NULL ends that. For who reports failures itself.

@@ -30,7 +30,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 
@@ -103,7 +102,7 @@ clients_read(cli_t *cli, delete_t *d)
 {
     int            rc;
     size_t         i, n;
-    oa_str_t      *ids, *keys;
+    oa_str_t      *ids;
     cli_record_t  *records;
 
     d->nclients = 0;
@@ -113,15 +112,8 @@ clients_read(cli_t *cli, delete_t *d)
         return rc;
     }
 
-    keys = cli_alloc((n + 1) * sizeof(oa_str_t));
-    records = cli_alloc((n + 1) * sizeof(cli_record_t));
     d->clients = cli_alloc((n + 1) * sizeof(oa_str_t));
-
-    for (i = 0; i < n; i++) {
-        keys[i] = cli_store_key(cli, "client:", ids[i]);
-    }
-
-    rc = cli_store_read_many(cli, keys, n, records);
+    rc = cli_store_read_ids(cli, "client:", ids, n, &records);
 
     for (i = 0; i < n && rc == CLI_OK; i++) {
         if (records[i].reply != NULL
@@ -323,33 +315,17 @@ delete_run(cli_t *cli, delete_t *d)
 static int
 confirm(delete_t *d)
 {
-    char         answer[16];
     const char  *name;
     oa_str_t     text;
 
     text = d->there ? cli_record_get(&d->record, "name") : d->id;
     name = (text.len != 0) ? cli_quote(text) : "without a name";
 
-    fputs(cli_format("Delete the account %s (%s)%s and end %zu %s for good? "
-                     "[y/N] ", cli_text_safe(d->id), name,
-                     d->nclients ? cli_format(", its %zu client%s",
-                                              d->nclients,
-                                              (d->nclients == 1) ? "" : "s")
-                                 : "", d->ending.n,
-                     (d->ending.n == 1) ? "key or token" : "keys and tokens"),
-          stderr);
-
-    if (fgets(answer, sizeof(answer), stdin) == NULL) {
-        answer[0] = '\0';
-    }
-
-    answer[strcspn(answer, "\r\n")] = '\0';
-
-    if (strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0) {
-        return CLI_OK;
-    }
-
-    return cli_fail(CLI_FAILED, "nothing was changed");
+    return cli_confirm(cli_format("Delete the account %s (%s)%s and end %zu %s "
+                                  "for good?", cli_text_safe(d->id), name,
+        d->nclients ? cli_format(", its %zu client%s", d->nclients,
+                                 (d->nclients == 1) ? "" : "s") : "",
+        d->ending.n, (d->ending.n == 1) ? "key or token" : "keys and tokens"));
 }
 
 

@@ -235,7 +235,7 @@ client_list(cli_t *cli)
     int            rc;
     size_t         i, n;
     json_t        *list;
-    oa_str_t       account, *ids, *keys;
+    oa_str_t       account, *ids;
     cli_table_t    table;
     cli_record_t  *records;
 
@@ -250,14 +250,7 @@ client_list(cli_t *cli)
         return rc;
     }
 
-    keys = cli_alloc((n + 1) * sizeof(oa_str_t));
-    records = cli_alloc((n + 1) * sizeof(cli_record_t));
-
-    for (i = 0; i < n; i++) {
-        keys[i] = cli_store_key(cli, "client:", ids[i]);
-    }
-
-    rc = cli_store_read_many(cli, keys, n, records);
+    rc = cli_store_read_ids(cli, "client:", ids, n, &records);
 
     if (rc != CLI_OK) {
         return rc;

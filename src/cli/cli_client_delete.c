@@ -15,7 +15,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 
@@ -59,25 +58,11 @@ cli_client_remove(cli_t *cli, cli_client_t *client)
 static int
 confirm(const cli_client_t *client)
 {
-    char  answer[16];
-
-    fputs(cli_format("Delete the client %s (%s) of account %s and end all its "
-                     "tokens for good? [y/N] ", cli_text_safe(client->id),
-                     cli_quote(cli_record_get(&client->record, "name")),
-                     cli_text_safe(cli_record_get(&client->record,
-                                                  "account"))), stderr);
-
-    if (fgets(answer, sizeof(answer), stdin) == NULL) {
-        answer[0] = '\0';
-    }
-
-    answer[strcspn(answer, "\r\n")] = '\0';
-
-    if (strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0) {
-        return CLI_OK;
-    }
-
-    return cli_fail(CLI_FAILED, "nothing was changed");
+    return cli_confirm(cli_format("Delete the client %s (%s) of account %s and "
+                                  "end all its tokens for good?",
+        cli_text_safe(client->id),
+        cli_quote(cli_record_get(&client->record, "name")),
+        cli_text_safe(cli_record_get(&client->record, "account"))));
 }
 
 

@@ -4,10 +4,12 @@
  */
 
 #include "cli_doctor.h"
+#include "cli_entry.h"
 #include "cli_memory.h"
 #include "cli_text.h"
 
 #include "oa_client.h"
+#include "oa_record.h"
 #include "oa_text.h"
 
 #include <string.h>
@@ -201,6 +203,111 @@ sampled(const found_t *found, kind_t kind)
 }
 
 
+/* what the gateway would call record_invalid; NULL: nothing */
+static const char *
+form_wrong(kind_t kind, oa_str_t id, const cli_record_t *record)
+{
+    size_t           i, n, len;
+    oa_rc_t          rc;
+    oa_str_t         field, values[OA_CREDENTIAL_FIELDS];
+    oa_hasher_t     *hasher;
+    unsigned char    packed[OA_RECORD_MAX];
+    const oa_str_t  *fields;
+
+    hasher = cli_entry_hasher();
+
+    if (hasher == NULL) {
+        return NULL;
+    }
+
+    fields = (kind == KIND_ACCOUNT) ? oa_account_fields : oa_credential_fields;
+    n = (kind == KIND_ACCOUNT) ? OA_ACCOUNT_FIELDS : OA_CREDENTIAL_FIELDS;
+
+    for (i = 0; i < n; i++) {
+        values[i] = cli_record_get(record, (const char *) fields[i].data);
+    }
+
+    field = fields[0];
+
+    rc = (kind == KIND_ACCOUNT)
+         ? oa_account_pack(id, values, packed, &len, &field)
+         : oa_credential_pack(values, hasher, packed, &len, &field);
+
+    if (rc == OA_OK || rc == OA_ERROR) {
+        return NULL;
+    }
+
+    return cli_format("%s: its field %s is missing or of a wrong form",
+                      (kind == KIND_ACCOUNT)
+                      ? cli_format("account %s", cli_text_safe(id))
+                      : cli_text_safe(cli_record_get(record, "id")),
+                      cli_text_safe(field));
+}
+
+
+/* one of those that were seen; 0: it is gone, or can't be read */
+static int
+sampled_record(cli_doctor_t *d, cli_redis_t *redis, const found_t *found,
+    kind_t kind, size_t i, cli_record_t *record)
+{
+    record->reply = look(d, redis, "HGETALL", kinds[kind],
+                         sampled_id(d, found, kind, i));
+
+    return record->reply != NULL && record->reply->type == REDIS_REPLY_ARRAY
+           && record->reply->elements != 0;
+}
+
+
+/* a token that was revoked before it was issued: nobody has it */
+static int
+is_unissued(const cli_record_t *record)
+{
+    return oa_text_eq(cli_record_get(record, "id"), "-");
+}
+
+
+/* records that the gateway can't read: who has such a key gets a 503 */
+static void
+forms_check(cli_doctor_t *d, cli_redis_t *redis, const found_t *found)
+{
+    size_t        i, k, n, looked, bad;
+    const char   *wrong, *example;
+    cli_record_t  record;
+
+    static const kind_t  read[] = { KIND_ACCOUNT, KIND_CREDENTIAL };
+
+    example = "";
+
+    for (k = 0, looked = 0, bad = 0; k < 2; k++) {
+        n = sampled(found, read[k]);
+
+        for (i = 0; i < n; i++) {
+            if (!sampled_record(d, redis, found, read[k], i, &record)
+                || is_unissued(&record))
+            {
+                continue;
+            }
+
+            looked++;
+            wrong = form_wrong(read[k], sampled_id(d, found, read[k], i),
+                               &record);
+
+            if (wrong != NULL && bad++ == 0) {
+                example = wrong;
+            }
+        }
+    }
+
+    if (bad != 0) {
+        cli_doctor_say(d, CLI_DOCTOR_WARNING, "forms",
+                       "write the field as docs/records.md has it, or revoke "
+                       "the key",
+                       "%zu of %zu accounts and credentials looked into are "
+                       "invalid, and get a 503: %s", bad, looked, example);
+    }
+}
+
+
 /* credentials of an account that is not there */
 static void
 credentials_check(cli_doctor_t *d, cli_redis_t *redis, const found_t *found)
@@ -214,18 +321,16 @@ credentials_check(cli_doctor_t *d, cli_redis_t *redis, const found_t *found)
     example = "";
 
     for (i = 0, orphans = 0; i < n; i++) {
-        record.reply = look(d, redis, "HGETALL", kinds[KIND_CREDENTIAL],
-                            sampled_id(d, found, KIND_CREDENTIAL, i));
-
-        if (record.reply == NULL || record.reply->type != REDIS_REPLY_ARRAY
-            || record.reply->elements == 0)
-        {
+        if (!sampled_record(d, redis, found, KIND_CREDENTIAL, i, &record)) {
             continue;
         }
 
-        /* a tombstone: a token that was revoked before it was issued */
+        /* a tombstone needs none */
 
-        if (oa_text_eq(cli_record_get(&record, "id"), "-")) {
+        if (is_unissued(&record)
+            || oa_text_eq(cli_record_get(&record, "state"),
+                          oa_state_name(OA_STATE_REVOKED)))
+        {
             continue;
         }
 
@@ -296,11 +401,8 @@ clients_check(cli_doctor_t *d, cli_redis_t *redis, const found_t *found)
 
     for (i = 0, bad = 0; i < n; i++) {
         id = sampled_id(d, found, KIND_CLIENT, i);
-        record.reply = look(d, redis, "HGETALL", kinds[KIND_CLIENT], id);
 
-        if (record.reply == NULL || record.reply->type != REDIS_REPLY_ARRAY
-            || record.reply->elements == 0)
-        {
+        if (!sampled_record(d, redis, found, KIND_CLIENT, i, &record)) {
             continue;
         }
 
@@ -390,6 +492,7 @@ cli_doctor_records(cli_doctor_t *d)
                    : cli_format(", %zu client%s", found->counts[KIND_CLIENT],
                                 (found->counts[KIND_CLIENT] == 1) ? "" : "s"));
 
+    forms_check(d, users[i], found);
     credentials_check(d, users[i], found);
     clients_check(d, users[i], found);
     ids_check(d, users[i], found);

@@ -87,6 +87,10 @@ void cli_entry_set(cli_entry_t *entry, const char *field, oa_str_t value);
  */
 int cli_entry_secret(cli_t *cli, cli_entry_t *entry, const char **bad);
 
+/* packing wants a hasher for the place of the account; any will do. NULL:
+   libcrypto failed */
+oa_hasher_t *cli_entry_hasher(void);
+
 /* the whole record, as the gateway would pack it; NULL: it is good */
 const char *cli_entry_check(cli_t *cli, const cli_entry_t *entry);
 

@@ -23,9 +23,8 @@ static const char *const  extras[] = {
 };
 
 
-/* packing wants a hasher for the place of the account; any will do */
-static oa_hasher_t *
-any_hasher(void)
+oa_hasher_t *
+cli_entry_hasher(void)
 {
     static oa_hasher_t  hasher;
 
@@ -155,7 +154,7 @@ cli_entry_check(cli_t *cli, const cli_entry_t *entry)
         field = (values[0].data == NULL) ? oa_account_fields[0] : field;
 
     } else {
-        hasher = any_hasher();
+        hasher = cli_entry_hasher();
         rc = (hasher == NULL) ? OA_ERROR
              : oa_credential_pack(values, hasher, packed, &len, &field);
     }

@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 
@@ -85,6 +86,27 @@ cli_note(const char *fmt, ...)
     va_start(args, fmt);
     say(fmt, args);
     va_end(args);
+}
+
+
+int
+cli_confirm(const char *question)
+{
+    char  answer[16];
+
+    fputs(cli_format("%s [y/N] ", question), stderr);
+
+    if (fgets(answer, sizeof(answer), stdin) == NULL) {
+        answer[0] = '\0';
+    }
+
+    answer[strcspn(answer, "\r\n")] = '\0';
+
+    if (strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0) {
+        return CLI_OK;
+    }
+
+    return cli_fail(CLI_FAILED, "nothing was changed");
 }
 
 

@@ -230,6 +230,24 @@ cli_store_read_many(cli_t *cli, const oa_str_t *keys, size_t n,
 
 
 int
+cli_store_read_ids(cli_t *cli, const char *kind, const oa_str_t *ids, size_t n,
+    cli_record_t **records)
+{
+    size_t     i;
+    oa_str_t  *keys;
+
+    keys = cli_alloc((n + 1) * sizeof(oa_str_t));
+    *records = cli_alloc((n + 1) * sizeof(cli_record_t));
+
+    for (i = 0; i < n; i++) {
+        keys[i] = cli_store_key(cli, kind, ids[i]);
+    }
+
+    return cli_store_read_many(cli, keys, n, *records);
+}
+
+
+int
 cli_store_strings(cli_t *cli, const oa_str_t *keys, size_t n,
     oa_str_t *values)
 {

@@ -1,5 +1,5 @@
 /*
- * Records in Redis (DESIGN section 4): reading them, and changing them in one
+ * Records in Redis (docs/records.md): reading them, and changing them in one
  * way only. A change is a list of commands in the safe order: what makes a
  * credential live last, what kills it first, the audit entry and the store's
  * mark (<prefix>meta) with it. It is sent as one MULTI/EXEC, so that nobody
@@ -54,6 +54,10 @@ int cli_store_read(cli_t *cli, oa_str_t key, cli_record_t *record);
 int cli_store_read_many(cli_t *cli, const oa_str_t *keys, size_t n,
     cli_record_t *records);
 
+/* the same of <prefix><kind><id>, for n ids; *records is the run's */
+int cli_store_read_ids(cli_t *cli, const char *kind, const oa_str_t *ids,
+    size_t n, cli_record_t **records);
+
 /* strings in a pipeline; data NULL where there is none */
 int cli_store_strings(cli_t *cli, const oa_str_t *keys, size_t n,
     oa_str_t *values);
@@ -92,7 +96,7 @@ int cli_change_commit(cli_change_t *change);
 
 /*
  * Gateways whose Redis does not track changes for them listen on a channel
- * (DESIGN section 7). It is sent after the fact, by cli_change_commit() itself,
+ * (docs/cache.md). It is sent after the fact, by cli_change_commit() itself,
  * and its refusal is no failure: then the lease alone brings the change into
  * force.
  */

@@ -1,6 +1,6 @@
 /*
  * --wait: when what was written is in force on every gateway. A change is so
- * one lease after Redis acknowledged it (DESIGN section 7), if the primary that
+ * one lease after Redis acknowledged it (docs/cache.md), if the primary that
  * did is not lost before its replicas have it.
  */
 

@@ -1,5 +1,5 @@
 /*
- * OAuth clients: the record "client:<client_id>" (DESIGN section 4), and what
+ * OAuth clients: the record "client:<client_id>" (docs/records.md), and what
  * it says about redirects, grants, scopes and ways to log in.
  *
  * The token service reads it from Redis at every login: it is never cached.

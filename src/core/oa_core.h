@@ -30,7 +30,7 @@ typedef enum {
 } oa_rc_t;
 
 
-/* RFC 6750 sets no limit; ours keeps one hash cheap (DESIGN section 6) */
+/* RFC 6750 sets no limit; ours keeps one hash cheap (docs/verdicts.md) */
 #define OA_BEARER_MAX         512
 
 #define OA_DIGEST_LEN         32          /* SHA-256 */

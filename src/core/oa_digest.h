@@ -3,7 +3,7 @@
  * cache key of an account id.
  *
  * A hasher is made once per process and reused: a one-shot HMAC() costs six
- * times as much (REDIS section 6, measured). Not for use by several threads.
+ * times as much (measured). Not for use by several threads.
  */
 
 #ifndef OA_DIGEST_H

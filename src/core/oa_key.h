@@ -1,8 +1,8 @@
 /*
  * API keys as text: <prefix><43 base62 characters of 32 random bytes><6 base62
- * characters of the CRC-32 over all that precedes> (DESIGN section 4).
+ * characters of the CRC-32 over all that precedes> (docs/records.md).
  * The CRC is no security: it turns typing errors and garbage away before any
- * hashing or any Redis (REDIS section 6).
+ * hashing or any Redis.
  */
 
 #ifndef OA_KEY_H

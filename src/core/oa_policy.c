@@ -1,7 +1,7 @@
 /*
  * The verdict on a credential that is known.
  *
- * Contract: pure; checks in the order of DESIGN section 6, the first failure
+ * Contract: pure; checks in the order of docs/verdicts.md, the first failure
  * decides, and whatever is not a clear yes denies: an address list that is
  * broken, a rule whose pattern can't be run, a requirement of a kind unknown
  * here.  Cheap checks stand first; a place without rules costs no set look-up.

@@ -2,7 +2,7 @@
  * The policy: verdict = f(credential, account, request facts, rules, now).
  * Pure; the same code decides in the module and in "opsauth explain".
  *
- * Order (DESIGN section 6): environment, state, expiry, account enabled, IP
+ * Order (docs/verdicts.md): environment, state, expiry, account enabled, IP
  * lists of account and credential (both must admit), rules. First failure
  * decides.
  */

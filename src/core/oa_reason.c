@@ -1,5 +1,5 @@
 /*
- * The reasons and what a client gets to see of them: DESIGN section 6 as data.
+ * The reasons and what a client gets to see of them: docs/verdicts.md as data.
  *
  * Invariants: every reason with error "invalid_token" has the same status,
  * code, title and message, so that an answer never tells a revoked key from

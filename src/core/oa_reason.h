@@ -1,5 +1,5 @@
 /*
- * The reasons of DESIGN section 6, and what each of them means on the wire.
+ * The reasons of docs/verdicts.md, and what each of them means on the wire.
  * One word is used everywhere: variable, log, metric, test.
  */
 

@@ -19,7 +19,7 @@
 /* what fits one set of the cache; a larger record is OA_INVALID */
 #define OA_RECORD_MAX          1920
 
-/* the layout of DESIGN section 4; field "v" */
+/* the layout of docs/records.md; field "v" */
 #define OA_RECORD_VERSION      1
 
 

@@ -26,7 +26,7 @@ int oa_set_has_any(oa_str_t set, oa_str_t wanted);
 
 /*
  * A scope set grants one wanted scope: the scope itself, "admin" (grants all),
- * or "action:*" for "action:resource" (DESIGN section 1).
+ * or "action:*" for "action:resource" (docs/directives.md).
  */
 int oa_scope_grants(oa_str_t scopes, oa_str_t wanted);
 

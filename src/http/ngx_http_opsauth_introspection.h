@@ -1,7 +1,7 @@
 /*
- * Tokens of another authorization server (DESIGN section 9): one that no
- * record knows is asked of an RFC 7662 endpoint, through a location of nginx,
- * and the answer is kept as a record, which then answers as any other does.
+ * Tokens of another authorization server: one that no record knows is asked of
+ * an RFC 7662 endpoint, through a location of nginx, and the answer is kept as a
+ * record, which then answers as any other does. docs/oauth-introspection.md
  *
  *   introspection.c         a request's way; one ask for all that want it
  *   introspection_ask.c     the subrequest

@@ -8,6 +8,7 @@
 
 static char *ngx_http_opsauth_oauth_merge_store(ngx_conf_t *cf,
     ngx_http_opsauth_loc_conf_t *conf);
+static ngx_uint_t ngx_http_opsauth_oauth_kind(ngx_str_t *name);
 static const char *ngx_http_opsauth_oauth_check_url(ngx_str_t *url,
     ngx_str_t *origin);
 static char *ngx_http_opsauth_oauth_set_url(ngx_conf_t *cf, ngx_str_t *url,
@@ -144,6 +145,31 @@ ngx_http_opsauth_oauth_merge_store(ngx_conf_t *cf,
 }
 
 
+/* KINDS: there is no such endpoint */
+
+static ngx_uint_t
+ngx_http_opsauth_oauth_kind(ngx_str_t *name)
+{
+    ngx_uint_t                                kind;
+    const ngx_http_opsauth_oauth_endpoint_t  *endpoint;
+
+    for (kind = NGX_HTTP_OPSAUTH_OAUTH_TOKEN;
+         kind < NGX_HTTP_OPSAUTH_OAUTH_KINDS;
+         kind++)
+    {
+        endpoint = ngx_http_opsauth_oauth_endpoint(kind);
+
+        if (endpoint->start && endpoint->name.len == name->len
+            && ngx_strncmp(endpoint->name.data, name->data, name->len) == 0)
+        {
+            break;
+        }
+    }
+
+    return kind;
+}
+
+
 /* opsauth_oauth token|revoke|introspect|authorize|metadata|resource [store] */
 
 char *
@@ -157,7 +183,6 @@ ngx_http_opsauth_oauth_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_opsauth_endpoint_t    *place;
     ngx_http_opsauth_main_conf_t   *omcf;
     ngx_http_opsauth_oauth_conf_t  *here;
-    const ngx_http_opsauth_oauth_endpoint_t  *endpoint;
 
     here = olcf->oauth;
 
@@ -166,20 +191,7 @@ ngx_http_opsauth_oauth_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     value = cf->args->elts;
-
-    for (kind = NGX_HTTP_OPSAUTH_OAUTH_TOKEN;
-         kind < NGX_HTTP_OPSAUTH_OAUTH_KINDS;
-         kind++)
-    {
-        endpoint = ngx_http_opsauth_oauth_endpoint(kind);
-
-        if (endpoint->start && endpoint->name.len == value[1].len
-            && ngx_strncmp(endpoint->name.data, value[1].data, value[1].len)
-               == 0)
-        {
-            break;
-        }
-    }
+    kind = ngx_http_opsauth_oauth_kind(&value[1]);
 
     if (kind == NGX_HTTP_OPSAUTH_OAUTH_KINDS) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -192,14 +204,12 @@ ngx_http_opsauth_oauth_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
+    if (clcf->named || clcf->name.len == 0 || clcf->name.data[0] != '/'
 #if (NGX_PCRE)
-    if (clcf->regex) {
-        return "needs a location with a path, like "
-               "\"location = /oauth/token\": its URL is told to clients";
-    }
+        || clcf->regex
 #endif
-
-    if (clcf->named || clcf->name.len == 0 || clcf->name.data[0] != '/') {
+       )
+    {
         return "needs a location with a path, like "
                "\"location = /oauth/token\": its URL is told to clients";
     }

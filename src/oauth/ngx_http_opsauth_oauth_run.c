@@ -2,7 +2,7 @@
  * The runner. A step issues commands; their replies are copied into the
  * request's pool as they come; the last one posts an event, and that runs the
  * next step, since a reply comes on the connection's events, where no request
- * may run (CRAFT 2.2).
+ * may run.
  *
  * A request that waits has no timer of its own: the commands have them. It
  * watches its connection, so that a client that goes away ends it: then the

@@ -136,7 +136,7 @@ ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache, const u_char *key,
 
 
 /*
- * The rule of DESIGN section 7. A copy counts as the record
+ * The rule of docs/cache.md. A copy counts as the record
  *
  *   - for one lease from the moment its read was sent: what was changed and
  *     acknowledged before, it has seen; what came later ends it within the

@@ -1,6 +1,6 @@
 /*
  * The L1 cache of records in a shared zone: the slot table, its one lock, and
- * the rule that says which copy may still be used (DESIGN section 7).
+ * the rule that says which copy may still be used (docs/cache.md).
  *
  * While a feed announces changes, a copy is fresh for cache_valid; without it
  * for one lease from the moment its read was sent, which alone keeps the bound

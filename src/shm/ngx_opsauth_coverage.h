@@ -1,6 +1,6 @@
 /*
  * Coverage: the stretch of time in which every change of a record was, or will
- * be, announced on a feed (DESIGN section 7). A copy whose read was sent in it
+ * be, announced on a feed (docs/cache.md). A copy whose read was sent in it
  * is the record, as long as nothing announced a change.
  *
  *   feed        | PING sent     its PONG read

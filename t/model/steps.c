@@ -1,9 +1,9 @@
 /*
- * An exhaustive model of the cache's coherence (DESIGN section 7): every
+ * An exhaustive model of the cache's coherence (docs/cache.md): every
  * interleaving of two feeds, three workers and one key is walked, breadth
  * first, up to small bounds. No use of a copy may be older than the bound says.
  *
- *   what happens           | step_... | DESIGN section 7
+ *   what happens           | step_... | docs/cache.md
  *   -----------------------+----------+--------------------------------------
  *   a tick of the clock    | tick     | Times
  *   a write, acknowledged  | write    | The feed: its message is on the way to

@@ -1,4 +1,4 @@
-# Records as DESIGN section 4 lays them out, written straight into Redis and
+# Records as docs/records.md lays them out, written straight into Redis and
 # independently of the module and the command line, so that the two can be
 # tested against a third opinion. Nothing is checked: wrong records are wanted.
 
