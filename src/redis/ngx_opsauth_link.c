@@ -310,8 +310,8 @@ ngx_opsauth_link_timer_handler(ngx_event_t *ev)
         break;
 
     case NGX_OPSAUTH_LINK_HANDSHAKE:
-        why = "it does not finish the TLS handshake in time: is this its "
-              "\"tls-port\"?";
+        why = "it does not answer the TLS handshake; if it does not speak "
+              "TLS on this port, use that of its \"tls-port\", or redis://";
         break;
 
     default:
@@ -469,18 +469,19 @@ ngx_opsauth_link_lost(ngx_opsauth_link_t *link, ssize_t n, ngx_err_t err)
         return;
     }
 
-    if (n) {
+    /* a port that speaks TLS does so with what is none */
+
+    if (!link->heard && !link->conf->tls
+        && link->peer.sockaddr->sa_family != AF_UNIX)
+    {
         ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
-                              "recv() failed");
+                              "it closed the connection without an answer; if "
+                              "it speaks TLS on this port, use rediss://");
         return;
     }
 
-    ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, 0,
-                          !link->heard && !link->conf->tls
-                          && link->peer.sockaddr->sa_family != AF_UNIX
-                          ? "it closed the connection without an answer: "
-                            "rediss:// is for a port that speaks TLS"
-                          : "it closed the connection");
+    ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
+                          n ? "recv() failed" : "it closed the connection");
 }
 
 

@@ -29,6 +29,7 @@ use File::Temp ();
 use POSIX ();
 use Test::More ();
 
+use OpsAuth::Certificates;
 use OpsAuth::Check;
 use OpsAuth::DNS;
 use OpsAuth::FakeRedis;
@@ -37,6 +38,7 @@ use OpsAuth::Load;
 use OpsAuth::Nginx;
 use OpsAuth::Port;
 use OpsAuth::Process;
+use OpsAuth::Proxy;
 use OpsAuth::Redis;
 use OpsAuth::Store;
 use OpsAuth::Upstream;
@@ -140,6 +142,22 @@ sub fake_redis {
     my $name = delete $o{name} // 'REDIS';
     my $fake = OpsAuth::FakeRedis->new(dir => $self->_own_dir('fake'), %o);
     return $self->_add(servers => $fake, $name, $fake->url);
+}
+
+# Certificates; options of OpsAuth::Certificates. %%CA%% is the CA's.
+sub certificates {
+    my ($self, %o) = @_;
+    my $name = delete $o{name} // 'CA';
+    my $pki = OpsAuth::Certificates->new(dir => $self->_own_dir('pki'), %o);
+    return $self->_add(pki => $pki, $name, $pki->ca);
+}
+
+# A TCP proxy; options of OpsAuth::Proxy. %%PROXY%% is address:port
+sub proxy {
+    my ($self, %o) = @_;
+    my $name = delete $o{name} // 'PROXY';
+    my $proxy = OpsAuth::Proxy->new(dir => $self->_own_dir('proxy'), %o);
+    return $self->_add(servers => $proxy, $name, $proxy->address);
 }
 
 # The echo backend; %%UPSTREAM%% is address:port
