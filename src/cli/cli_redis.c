@@ -106,12 +106,18 @@ redis_lost(const cli_redis_t *redis, const char *doing)
     } else if (redis->context->err == REDIS_ERR_IO && err == ECONNREFUSED) {
         why = "connection refused; is it running there?";
 
-    } else if (!redis->heard && redis->tls == NULL
+    } else if (!redis->heard
                && redis->context->connection_type == REDIS_CONN_TCP
-               && (redis->context->err == REDIS_ERR_EOF || err == ECONNRESET))
+               && (redis->context->err == REDIS_ERR_EOF || err == ECONNRESET
+                   || err == EPIPE))
     {
-        why = "it closed the connection without an answer; if it speaks TLS "
-              "on this port, give rediss://";
+        /* with TLS 1.3 a reset may overtake the alert that tells why */
+
+        why = (redis->tls != NULL)
+              ? "it closed the connection right after the TLS handshake; does "
+                "it ask for a client certificate (--cert, --key)?"
+              : "it closed the connection without an answer; if it speaks TLS "
+                "on this port, give rediss://";
 
     } else if (redis->context->err == REDIS_ERR_EOF) {
         why = "it closed the connection";

@@ -26,6 +26,9 @@
 #define TLS_DEPTH_MAX   100
 #define TLS_READ        16384
 
+#define TLS_ALERT                                                             \
+    "; does it ask for a client certificate (--cert, --key), of its CA?"
+
 
 struct cli_tls_s {
     redisContext        *context;       /* not ours */
@@ -348,7 +351,8 @@ tls_handshake_failed(cli_tls_t *tls, int n, const char *name,
         return cli_fail(CLI_FAILED, "%s and TLS: %s%s", peer, reason,
                         strstr(reason, "wrong version number") != NULL
                         ? ": it does not speak TLS on this port; give that of "
-                          "its tls-port, or redis://" : "");
+                          "its tls-port, or redis://"
+                        : strstr(reason, "alert") != NULL ? TLS_ALERT : "");
     }
 
     if (verify == X509_V_ERR_HOSTNAME_MISMATCH
@@ -512,10 +516,8 @@ tls_failed(cli_tls_t *tls, int n)
         reason = tls_reason();
         return tls_error(tls, REDIS_ERR_OTHER,
                          cli_format("TLS: %s%s", reason,
-                                    strstr(reason, "alert") != NULL
-                                    ? "; does it ask for a client certificate "
-                                      "(--cert, --key) of a CA that it trusts?"
-                                    : ""));
+                                    strstr(reason, "alert") != NULL ? TLS_ALERT
+                                                                    : ""));
     }
 }
 

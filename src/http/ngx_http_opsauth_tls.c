@@ -262,8 +262,8 @@ ngx_http_opsauth_tls_load(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
     if (!tls->verify) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                            "\"redis_ssl_verify off\" in \"opsauth_store %V\": "
-                           "whoever is in between can pass for Redis, and "
-                           "let anybody in", &store->name);
+                           "whoever is in between can pass for Redis and "
+                           "let anybody through", &store->name);
     }
 
     return ngx_ssl_client_session_cache(cf, ssl, tls->session_reuse);

@@ -480,6 +480,16 @@ ngx_opsauth_link_lost(ngx_opsauth_link_t *link, ssize_t n, ngx_err_t err)
         return;
     }
 
+    /* with TLS 1.3 a reset may overtake the alert that tells why */
+
+    if (!link->heard && link->conf->tls) {
+        ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
+                              "it closed the connection right after the TLS "
+                              "handshake; does it ask for a client "
+                              "certificate (redis_ssl_certificate)?");
+        return;
+    }
+
     ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
                           n ? "recv() failed" : "it closed the connection");
 }

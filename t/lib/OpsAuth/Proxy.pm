@@ -110,8 +110,8 @@ sub _loop {
             my $other = $peer{$handle} or next;
             my $state = $server{$handle};
             my $size = $state && $self->{chop} ? $self->{chop} : 65_536;
-            my $got = sysread $handle, my $bytes, $size;
-            if (!$got) {
+            my $bytes = '';
+            if (!sysread $handle, $bytes, $size) {
                 $select->remove($handle, $other);
                 delete @peer{$handle, $other};
                 delete @server{$handle, $other};
