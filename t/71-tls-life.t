@@ -265,6 +265,9 @@ subtest 'what nginx -t says' => sub {
         'redis_ssl_ciphers NONSENSE' => qr/invalid "redis_ssl_ciphers NONSENSE"/,
         'redis_ssl_protocols SSLv3' => qr/invalid value "SSLv3"/,
         'redis_ssl_name ""' => qr/invalid "redis_ssl_name "/,
+        'redis_ssl_name a; redis_ssl_name b' => qr/"redis_ssl_name" directive is duplicate/,
+        'redis_ssl_verify on; redis_ssl_verify on' => qr/"redis_ssl_verify" directive is duplicate/,
+        'redis_ssl_name' => qr/invalid number of arguments/,
         'redis_ssl_verify maybe' => qr/it must be "on" or "off"/,
         'redis_ssl_verify_depth -1' => qr/invalid number/,
     );

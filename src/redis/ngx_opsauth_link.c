@@ -45,8 +45,6 @@ static void ngx_opsauth_link_read_handler(ngx_event_t *rev);
 static void ngx_opsauth_link_write_handler(ngx_event_t *wev);
 static ngx_int_t ngx_opsauth_link_parse(ngx_opsauth_link_t *link,
     u_char *data, size_t len);
-static void ngx_opsauth_link_lost(ngx_opsauth_link_t *link, ssize_t n,
-    ngx_err_t err);
 static void ngx_opsauth_link_close_socket(ngx_opsauth_link_t *link);
 
 
@@ -447,51 +445,6 @@ ngx_opsauth_link_read(ngx_opsauth_link_t *link)
         ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, 0,
                               "its socket can't be watched");
     }
-}
-
-
-/* it has ended, in whatever way */
-
-static void
-ngx_opsauth_link_lost(ngx_opsauth_link_t *link, ssize_t n, ngx_err_t err)
-{
-    u_char                     why[512];
-    ngx_opsauth_redis_error_e  error;
-
-    if (ngx_opsauth_link_tls_said(link, why, sizeof(why))) {
-
-        /* with TLS 1.3 a client certificate is refused only now */
-
-        error = (link->state == NGX_OPSAUTH_LINK_GREETING)
-                ? NGX_OPSAUTH_REDIS_UNTRUSTED : NGX_OPSAUTH_REDIS_CLOSED;
-
-        ngx_opsauth_link_fail(link, error, 0, (char *) why);
-        return;
-    }
-
-    /* a port that speaks TLS does so with what is none */
-
-    if (!link->heard && !link->conf->tls
-        && link->peer.sockaddr->sa_family != AF_UNIX)
-    {
-        ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
-                              "it closed the connection without an answer; if "
-                              "it speaks TLS on this port, use rediss://");
-        return;
-    }
-
-    /* with TLS 1.3 a reset may overtake the alert that tells why */
-
-    if (!link->heard && link->conf->tls) {
-        ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
-                              "it closed the connection right after the TLS "
-                              "handshake; does it ask for a client "
-                              "certificate (redis_ssl_certificate)?");
-        return;
-    }
-
-    ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
-                          n ? "recv() failed" : "it closed the connection");
 }
 
 

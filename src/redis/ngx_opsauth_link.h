@@ -180,6 +180,9 @@ void ngx_opsauth_link_tls_handshake(ngx_opsauth_link_t *link);
 /* why TLS has failed, with a zero at its end; 0: it has not */
 size_t ngx_opsauth_link_tls_said(ngx_opsauth_link_t *link, u_char *why,
     size_t size);
+/* recv() returned n: fails, with what that tells of TLS where it is too much or
+   too little */
+void ngx_opsauth_link_lost(ngx_opsauth_link_t *link, ssize_t n, ngx_err_t err);
 /* the session that the next connection would take up */
 void ngx_opsauth_link_tls_forget(ngx_opsauth_link_t *link);
 /* before the socket is closed; never blocks */

@@ -474,6 +474,49 @@ ngx_opsauth_link_tls_close(ngx_opsauth_link_t *link)
 #endif
 
 
+void
+ngx_opsauth_link_lost(ngx_opsauth_link_t *link, ssize_t n, ngx_err_t err)
+{
+    u_char                     why[512];
+    ngx_opsauth_redis_error_e  error;
+
+    if (ngx_opsauth_link_tls_said(link, why, sizeof(why))) {
+
+        /* with TLS 1.3 a client certificate is refused only now */
+
+        error = (link->state == NGX_OPSAUTH_LINK_GREETING)
+                ? NGX_OPSAUTH_REDIS_UNTRUSTED : NGX_OPSAUTH_REDIS_CLOSED;
+
+        ngx_opsauth_link_fail(link, error, 0, (char *) why);
+        return;
+    }
+
+    /* a port that speaks TLS does so with what is none */
+
+    if (!link->heard && !link->conf->tls
+        && link->peer.sockaddr->sa_family != AF_UNIX)
+    {
+        ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
+                              "it closed the connection without an answer; if "
+                              "it speaks TLS on this port, use rediss://");
+        return;
+    }
+
+    /* with TLS 1.3 a reset may overtake the alert that tells why */
+
+    if (!link->heard && link->conf->tls) {
+        ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
+                              "it closed the connection right after the TLS "
+                              "handshake; does it ask for a client "
+                              "certificate (redis_ssl_certificate)?");
+        return;
+    }
+
+    ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED, err,
+                          n ? "recv() failed" : "it closed the connection");
+}
+
+
 ngx_uint_t
 ngx_opsauth_link_tls_is_addr(const ngx_str_t *name)
 {
