@@ -19,10 +19,11 @@ use constant MAX_LINES => 700;
 my $root  = realpath(dirname(__FILE__) . '/..');
 my $build = $ENV{TEST_BUILD} // "$root/build";
 
-# headers of C11 and POSIX that neither allocate nor tell the time
+# headers of C11 and POSIX that neither allocate nor tell the time, and the
+# processor's instructions
 my %PURE = map { $_ => 1 } qw(assert.h ctype.h errno.h inttypes.h limits.h stdalign.h
     stdarg.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h strings.h
-    arpa/inet.h netinet/in.h sys/socket.h sys/types.h sys/un.h);
+    arpa/inet.h netinet/in.h sys/socket.h sys/types.h sys/un.h immintrin.h);
 
 my %PREFIX = (
     core  => qr/^oa_/,

@@ -474,6 +474,8 @@ subtest 'no right is too much' => sub {
         $do->('credential_issue', $access, int((time + 60) * 1000), %CREDENTIAL);
         $do->('credential_revoke', $access, 60_000, '');
         for my $words (['SET', 'opsauth:id:tok_1', 'd', 'PX', 60_000], ['SET', 'opsauth:jti:1', '1', 'NX', 'PX', 60_000],
+            ['ZADD', 'opsauth:tokens:crm', time + 60, 'tok_1'], ['ZREMRANGEBYSCORE', 'opsauth:tokens:crm', '-inf', '(' . time],
+            ['ZADD', 'opsauth:tokens:crm', 1, 'tok_1'], ['ZREMRANGEBYSCORE', 'opsauth:tokens:crm', '-inf', 1],
             ['HMGET', 'opsauth:account:crm', 'enabled'], ['HMGET', 'opsauth:client:app', 'v']) {
             my $reply = $issuer->try(@$words);
             push @said, $reply->{text} if ref $reply eq 'OpsAuth::RESP::Error';
@@ -482,7 +484,7 @@ subtest 'no right is too much' => sub {
     };
     $redis->cmd('SCRIPT', 'FLUSH');
     is($all->(), '', 'with all of them');
-    for my $right (grep { /^\+(?:hmget|eval|evalsha|set|hset|exists|pexpire|pexpireat)$/ } @ISSUER) {
+    for my $right (grep { /^\+(?:hmget|eval|evalsha|set|hset|exists|pexpire|pexpireat|zadd|zremrangebyscore)$/ } @ISSUER) {
         my $name = $right =~ s/^\+//r;
         $redis->cmd('SCRIPT', 'FLUSH');
         $redis->cmd('ACL', 'SETUSER', 'issuer', "-$name");

@@ -162,6 +162,7 @@ subtest 'account create, show, list' => sub {
     is_deeply($object, {
         id => 'b', name => '', description => '', enabled => JSON::PP::false, tenant => '',
         affiliate => '', roles => [], ips => [], rate => '', refresh => JSON::PP::true,
+        scopes => undef,
     }, 'the object');
 
     ($rc, $out) = opsauth(qw(account show crm));

@@ -402,7 +402,7 @@ subtest 'account delete' => sub {
     is((opsauth(qw(key list --account gone)))[1] =~ tr/\n//, 1, 'and has no key');
     is(status($key), 401, 'of before');
     opsauth(qw(account delete gone --yes --json));
-    is_deeply(json($out), {id => 'gone', deleted => JSON::PP::true, revoked => 0}, '--json');
+    is_deeply(json($out), {id => 'gone', deleted => JSON::PP::true, revoked => 0, clients => 0}, '--json');
 
     # a back office was half done
     my $raw = $store->issue(account => 'left');

@@ -75,7 +75,8 @@ sub dump_store {
         next if $name eq 'opsauth:audit';
         my $type = $redis->cmd('TYPE', $name);
         $all{$name} = $type eq 'hash' ? {@{$redis->cmd('HGETALL', $name)}}
-            : $type eq 'set' ? [sort @{$redis->cmd('SMEMBERS', $name)}] : $redis->cmd('GET', $name);
+            : $type eq 'set' ? [sort @{$redis->cmd('SMEMBERS', $name)}]
+            : $type eq 'zset' ? $redis->cmd('ZRANGE', $name, 0, -1, 'WITHSCORES') : $redis->cmd('GET', $name);
     }
     return \%all;
 }
@@ -122,6 +123,7 @@ subtest 'records' => sub {
     is_deeply($sum, {
         lines => 6, bad => 0, errors => [], from_line => undef,
         accounts => {created => 1, replaced => 0, unchanged => 0, expired => 0},
+        clients => {created => 0, replaced => 0, unchanged => 0, expired => 0},
         credentials => {created => 4, replaced => 0, unchanged => 0, expired => 1},
     }, 'the summary');
     is_deeply(fields('opsauth:account:acme'), {
@@ -135,8 +137,9 @@ subtest 'records' => sub {
     is(fields(of(2))->{expires}, 1893456000, 'a time');
     is(fields(of(2))->{ips}, '10.0.0.1, 10.0.0.2', 'a list as text');
     is($redis->cmd('GET', 'opsauth:id:key_1'), sha256_hex('digest 1'), 'found by its id');
-    is_deeply([sort @{$redis->cmd('SMEMBERS', 'opsauth:credentials:acme')}], ['key_1', 'key_2', 'key_5', 'tok_3'],
+    is_deeply([sort @{$redis->cmd('SMEMBERS', 'opsauth:credentials:acme')}], ['key_1', 'key_2', 'key_5'],
         'and by its account');
+    is_deeply($redis->cmd('ZRANGE', 'opsauth:tokens:acme', 0, -1), ['tok_3'], 'a token in a set of its own');
     ok($redis->cmd('TTL', of(3)) > 86400, 'a token is forgotten a day after its end');
     ok($redis->cmd('TTL', 'opsauth:id:tok_3') > 86400, 'its id too');
     is($redis->cmd('TTL', of(1)), -1, 'a key never');
@@ -158,7 +161,7 @@ subtest 'bad lines' => sub {
         ['{"type":"account","id":"a","id":"b","enabled":true}', qr/is no JSON: a member stands there twice/],
         [line(type => 'account', id => 'x', name => 'y' x 70_000), qr/is longer than 64 KiB/],
         [line(type => 'account', id => 'x', name => 'y' x 900_000), qr/is longer than 64 KiB/],
-        ['{"id":"x"}', qr/"type": expected "account" or "credential"/],
+        ['{"id":"x"}', qr/"type": expected "account", "client" or "credential"/],
         [account('a b'), qr/"id": expected letters/],
         [line(type => 'account', enabled => JSON::PP::true), qr/"id": is missing/],
         [line(type => 'account', id => 'x'), qr/"enabled": is missing/],
@@ -216,7 +219,7 @@ subtest 'bad lines' => sub {
     unlike("$err$out", qr/secretsecret/, 'what may be a key is not repeated');
     my $after = dump_store();
     delete @$after{grep { /account:good|:$FORM{account}$/ || $_ eq of(10) || /key_10$/ } keys %$after};
-    delete $before->{'opsauth:credentials:acme'};
+    delete @$before{'opsauth:credentials:acme', 'opsauth:tokens:acme'};
     delete $before->{'opsauth:account:acme'};
     is_deeply($after, $before, 'nothing else has changed');
 };
@@ -384,7 +387,7 @@ subtest 'round trip' => sub {
     umask 0022;
     is(opsauth('export', "$dir/out.jsonl"), 0, 'export');
     is("$out", '', 'nothing on stdout');
-    like($err, qr/3 accounts and 4001 credentials written/);
+    like($err, qr/3 accounts, 0 clients and 4001 credentials written/);
     is(sprintf('%04o', (stat "$dir/out.jsonl")[2] & 07777), '0600', 'for its owner alone');
     is_deeply([glob "$dir/out.jsonl.*"], [], 'no temporary file');
     my $text = $t->read_file('out.jsonl');

@@ -32,7 +32,7 @@ my %acl;
 {
     open my $fh, '<', OpsAuth::Test->root . '/docs/redis.md' or die "docs/redis.md: $!";
     for my $line (<$fh>) {
-        my ($user, $rest) = $line =~ /^    ACL SETUSER (\w+) (.*)/ or next;
+        my ($user, $rest) = $line =~ /^    ACL SETUSER (\w+) (on .*)/ or next;
         $acl{$user} = [split / /, $rest =~ s/>PASSWORD/>$password{$user}/r];
     }
 }
@@ -301,11 +301,12 @@ subtest 'records' => sub {
     $redis->cmd(qw(HSET opsauth:meta v), $mark);
 
     $redis->cmd(qw(HSET opsauth:credential:feed v 1 id key_lost account gone));
+    $redis->cmd(qw(HSET opsauth:credential:dead v 1 id - account -));  # a tombstone
     $redis->cmd(qw(SET opsauth:id:key_nothing beef));
     doctor('-c', $conf, @OPERATOR);
-    says('warning', 'orphans', qr/^1 of 2 credentials .*: key_lost of account "gone"$/);
+    says('warning', 'orphans', qr/^1 of 3 credentials .*: key_lost of account "gone"$/);
     says('warning', 'orphans', qr/^1 of 2 ids .*: key_nothing$/);
-    $redis->cmd(qw(DEL opsauth:credential:feed opsauth:id:key_nothing));
+    $redis->cmd(qw(DEL opsauth:credential:feed opsauth:credential:dead opsauth:id:key_nothing));
     healthy('as before');
 };
 

@@ -26,8 +26,8 @@ subtest 'clients of others' => sub {
     my $redis = $t->redis;
     my $store = $t->store;
     $store->account('crm', tenant => 'org_42', refresh => 1);
-    my $url = 'http://127.0.0.1:' . $t->port('PORT_8080');
-    my $api = 'http://127.0.0.1:' . $t->port('PORT_8081');
+    my $url = 'http://127.0.0.1:' . $t->port(8080);
+    my $api = 'http://127.0.0.1:' . $t->port(8081);
     my $callback = 'http://127.0.0.1:9/callback';
 
     $t->config_http(<<"CONF");
@@ -67,7 +67,7 @@ CONF
             $method eq 'none' ? () : qw(--grant client_credentials --introspect), '--auth-method', $method, @more);
         $exit == 0 or die "client create: $err";
         my $made = $json->decode($out);
-        return { method => $method, id => $made->{id}, secret => $made->{secret} };
+        return { method => $method, id => $made->{id}, secret => $made->{client_secret} };
     };
 
     my $keys = $others->json('keys.mjs');
@@ -83,7 +83,7 @@ CONF
     $others->run_tests('oauth4webapi.mjs', \%input);
     $others->run_tests('openid-client.mjs', \%input);
     # Authlib 1.2 has no EdDSA for logins, and no public client with a key
-    $others->run_tests('authlib.py', { %input, clients => [grep { ($_->{alg} // '') ne 'EdDSA' } @clients] });
+    $others->run_tests('client_authlib.py', { %input, clients => [grep { ($_->{alg} // '') ne 'EdDSA' } @clients] });
     $t->finish;
 };
 

@@ -8,7 +8,6 @@
 #include "cli_output.h"
 #include "cli_store.h"
 #include "cli_text.h"
-#include "cli_time.h"
 #include "cli_values.h"
 #include "cli_wait.h"
 
@@ -22,17 +21,19 @@ typedef struct {
     const char  *option;
     const char  *field;
     unsigned     list:1;
+    unsigned     rare:1;                /* absent where it is empty */
 } account_field_t;
 
 
 static const account_field_t  account_fields[] = {
-    { "name", "name", 0 },
-    { "description", "description", 0 },
-    { "tenant", "tenant", 0 },
-    { "affiliate", "affiliate", 0 },
-    { "role", "roles", 1 },
-    { "ip", "ips", 1 },
-    { "rate", "rate", 0 }
+    { "name", "name", 0, 0 },
+    { "description", "description", 0, 0 },
+    { "tenant", "tenant", 0, 0 },
+    { "affiliate", "affiliate", 0, 0 },
+    { "role", "roles", 1, 0 },
+    { "ip", "ips", 1, 0 },
+    { "rate", "rate", 0, 0 },
+    { "scope", "scopes", 1, 1 }         /* empty, it would admit nothing */
 };
 
 #define ACCOUNT_FIELDS  (sizeof(account_fields) / sizeof(account_fields[0]))
@@ -49,8 +50,6 @@ typedef struct {
 
 
 static int account_create(cli_t *cli);
-static int account_list(cli_t *cli);
-static int account_show(cli_t *cli);
 static int account_set(cli_t *cli);
 static int account_enable(cli_t *cli);
 static int account_disable(cli_t *cli);
@@ -66,6 +65,9 @@ static int account_disable(cli_t *cli);
       "admit this address or network and no other;\nmay be repeated; "        \
       "none: any address" },                                                  \
     { "rate", 0, 0, "RATE", "at most so many requests: 300/m" },              \
+    { "scope", 0, CLI_MANY, "SCOPE",                                          \
+      "tokens issued for it get this scope and no other;\nmay be repeated; "  \
+      "none: what their client may" },                                        \
     { "refresh", 0, 0, NULL, "tokens of a few seconds, with a refresh token" }
 
 
@@ -101,11 +103,11 @@ static const cli_verb_t  account_verbs[] = {
     { "list", "", 0, 0, "list all accounts", NULL,
       "  opsauth account list\n"
       "  opsauth account list --json | jq -r '.[] | select(.enabled).id'\n",
-      account_list },
+      cli_account_list },
 
     { "show", "ID", 1, 1, "show one account", NULL,
       "  opsauth account show crm\n",
-      account_show },
+      cli_account_show },
 
     { "set", "ID", 1, 1, "change an account", set_options,
       "Only what is given is changed. Options that may be repeated replace the "
@@ -160,55 +162,12 @@ cli_account_read(cli_t *cli, oa_str_t id, cli_record_t *record)
 }
 
 
-static json_t *
-account_json(const cli_record_t *record, oa_str_t id)
+/* scopes are no field that the gateway packs; their form is a credential's */
+static oa_rc_t
+field_check(const char *field, oa_str_t value, const char **error)
 {
-    oa_str_t  v;
-    json_t   *object;
-
-    object = json_object();
-
-#define text(field)                                                           \
-    v = cli_record_get(record, field);                                        \
-    json_object_set_new(object, field, cli_json_str(v))
-
-    json_object_set_new(object, "id", cli_json_str(id));
-    text("name");
-    text("description");
-
-    v = cli_record_get(record, "enabled");
-    json_object_set_new(object, "enabled", json_boolean(oa_text_eq(v, "1")));
-
-    text("tenant");
-    text("affiliate");
-
-    v = cli_record_get(record, "roles");
-    json_object_set_new(object, "roles", cli_json_words(v));
-
-    v = cli_record_get(record, "ips");
-    json_object_set_new(object, "ips", cli_json_words(v));
-
-    text("rate");
-
-    v = cli_record_get(record, "refresh");
-    json_object_set_new(object, "refresh", json_boolean(oa_text_eq(v, "1")));
-
-    v = cli_record_get(record, "created");
-    json_object_set_new(object, "created", cli_json_time(v));
-
-    v = cli_record_get(record, "updated");
-    json_object_set_new(object, "updated", cli_json_time(v));
-
-#undef text
-
-    return object;
-}
-
-
-static const char *
-account_enabled(const cli_record_t *record)
-{
-    return oa_text_eq(cli_record_get(record, "enabled"), "1") ? "yes" : "no";
+    return (strcmp(field, "scopes") == 0 ? oa_credential_field_check
+            : oa_account_field_check)(field, value, error);
 }
 
 
@@ -229,7 +188,7 @@ account_options(cli_t *cli, account_t *account)
     for (i = 0; i < ACCOUNT_FIELDS && rc == CLI_OK; i++) {
         f = &account_fields[i];
         rc = (f->list ? cli_value_list : cli_value)
-             (cli, oa_account_field_check, f->option, f->field,
+             (cli, field_check, f->option, f->field,
               &account->values[i]);
     }
 
@@ -256,7 +215,7 @@ account_print(cli_t *cli, account_t *account, const char *what)
     rc = cli_account_read(cli, account->id, &account->record);
 
     if (rc == CLI_OK) {
-        cli_json_print(account_json(&account->record, account->id));
+        cli_json_print(cli_account_json(&account->record, account->id));
     }
 
     return rc;
@@ -338,7 +297,9 @@ create_attempt(cli_t *cli, void *data)
     hset = cli_change_add(&change, "HSET", key);
 
     for (i = 0; i < ACCOUNT_FIELDS; i++) {
-        change_field(hset, account_fields[i].field, account->values[i]);
+        if (account->values[i].len != 0 || !account_fields[i].rare) {
+            change_field(hset, account_fields[i].field, account->values[i]);
+        }
     }
 
     change_field(hset, "enabled", cli_str(account->enabled));
@@ -396,6 +357,21 @@ account_create(cli_t *cli)
 }
 
 
+/* 1: there is such a field, and it goes */
+static int
+field_drop(const account_t *account, cli_change_t *change, oa_str_t key,
+    const char *field)
+{
+    if (cli_record_get(&account->record, field).data == NULL) {
+        return 0;
+    }
+
+    cli_command_addz(cli_change_add(change, "HDEL", key), field);
+
+    return 1;
+}
+
+
 /* writes what differs; account->changed tells whether anything did */
 static int
 set_attempt(cli_t *cli, void *data)
@@ -434,9 +410,17 @@ set_attempt(cli_t *cli, void *data)
     }
 
     for (i = 0; i < ACCOUNT_FIELDS; i++) {
-        if (account->values[i].data != NULL) {
-            set(account_fields[i].field, account->values[i]);
+        if (account->values[i].data == NULL) {
+            continue;
         }
+
+        if (account->values[i].len == 0 && account_fields[i].rare) {
+            account->changed |= field_drop(account, &change, key,
+                                           account_fields[i].field);
+            continue;
+        }
+
+        set(account_fields[i].field, account->values[i]);
     }
 
     if (account->enabled != NULL) {
@@ -554,139 +538,4 @@ account_disable(cli_t *cli)
     }
 
     return (rc == CLI_OK) ? cli_wait(cli) : rc;
-}
-
-
-static int
-account_list(cli_t *cli)
-{
-    int            rc;
-    size_t         i, n;
-    json_t        *list;
-    oa_str_t      *ids, *keys;
-    cli_table_t    table;
-    cli_record_t  *records, *r;
-
-    static const char *const  head[] = {
-        "ID", "NAME", "ENABLED", "TENANT", "AFFILIATE", "ROLES", "IPS", "RATE"
-    };
-
-    rc = cli_store_open(cli);
-
-    if (rc == CLI_OK) {
-        rc = cli_store_scan(cli, "account:", &ids, &n);
-    }
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    keys = cli_alloc((n + 1) * sizeof(oa_str_t));
-    records = cli_alloc((n + 1) * sizeof(cli_record_t));
-
-    for (i = 0; i < n; i++) {
-        keys[i] = cli_store_key(cli, "account:", ids[i]);
-    }
-
-    rc = cli_store_read_many(cli, keys, n, records);
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    list = json_array();
-    cli_table_init(&table, head, sizeof(head) / sizeof(head[0]));
-
-    for (i = 0; i < n; i++) {
-        r = &records[i];
-
-        if (r->reply == NULL) {
-            continue;
-        }
-
-        if (cli->json) {
-            json_array_append_new(list, account_json(r, ids[i]));
-            continue;
-        }
-
-        cli_table_add(&table, ids[i]);
-        cli_table_add(&table, cli_record_get(r, "name"));
-        cli_table_addz(&table, account_enabled(r));
-        cli_table_add(&table, cli_record_get(r, "tenant"));
-        cli_table_add(&table, cli_record_get(r, "affiliate"));
-        cli_table_add(&table, cli_record_get(r, "roles"));
-        cli_table_add(&table, cli_record_get(r, "ips"));
-        cli_table_add(&table, cli_record_get(r, "rate"));
-    }
-
-    if (cli->json) {
-        cli_json_print(list);
-        return CLI_OK;
-    }
-
-    json_decref(list);
-    cli_table_print(&table);
-
-    return CLI_OK;
-}
-
-
-static int
-account_show(cli_t *cli)
-{
-    int            rc;
-    size_t         i;
-    oa_str_t       id;
-    account_t      account;
-    cli_table_t    table;
-    cli_record_t  *r;
-
-    static const char *const  fields[] = {
-        "name", "description", "tenant", "affiliate", "roles", "ips", "rate"
-    };
-
-    memset(&account, 0, sizeof(account));
-    rc = account_options(cli, &account);
-
-    if (rc == CLI_OK) {
-        rc = cli_store_open(cli);
-    }
-
-    if (rc == CLI_OK) {
-        rc = cli_account_read(cli, account.id, &account.record);
-    }
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    r = &account.record;
-    id = account.id;
-
-    if (cli->json) {
-        cli_json_print(account_json(r, id));
-        return CLI_OK;
-    }
-
-    cli_table_init(&table, NULL, 2);
-    cli_table_addz(&table, "id");
-    cli_table_add(&table, id);
-    cli_table_addz(&table, "enabled");
-    cli_table_addz(&table, account_enabled(r));
-
-    for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        cli_table_addz(&table, fields[i]);
-        cli_table_add(&table, cli_record_get(r, fields[i]));
-    }
-
-    cli_table_addz(&table, "refresh");
-    cli_table_addz(&table, oa_text_eq(cli_record_get(r, "refresh"), "1")
-                           ? "yes" : "no");
-    cli_table_addz(&table, "created");
-    cli_table_addz(&table, cli_time_field(cli_record_get(r, "created"), "-"));
-    cli_table_addz(&table, "updated");
-    cli_table_addz(&table, cli_time_field(cli_record_get(r, "updated"), "-"));
-    cli_table_print(&table);
-
-    return CLI_OK;
 }

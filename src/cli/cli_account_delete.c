@@ -5,9 +5,10 @@
  *
  *   1. switch the account off: none of its credentials passes any more, also
  *      not one that is being made now
- *   2. revoke its credentials, a batch in one change
- *   3. delete the account and the list of its credentials in one change, if
- *      neither has changed since it was seen that nothing in it is alive;
+ *   2. delete its clients, so that nobody logs in for it, then revoke its
+ *      refresh tokens, tokens and keys, a batch in one change
+ *   3. delete the account and the lists of what is its own in one change, if
+ *      none of them has changed since it was seen that nothing is alive;
  *      otherwise again from 1. Who makes a credential watches the account.
  *
  * The credentials stay as tombstones, as "key revoke" leaves them: the answers
@@ -16,7 +17,7 @@
  */
 
 #include "cli_account.h"
-#include "cli_credential.h"
+#include "cli_issued.h"
 #include "cli_memory.h"
 #include "cli_output.h"
 #include "cli_store.h"
@@ -32,22 +33,22 @@
 #include <unistd.h>
 
 
-#define BATCH   100                     /* credentials at once */
 #define ROUNDS  20
+#define SETS    3                       /* credentials:, tokens:, clients: */
 
 
 typedef struct {
     oa_str_t       id;
     oa_str_t       key;                 /* account:<id> */
-    oa_str_t       set;                 /* credentials:<id> */
+    oa_str_t       sets[SETS];          /* of what is the account's */
+    oa_str_t       clients_set;
     cli_record_t   record;
     unsigned       there:1;             /* the account's record is */
     unsigned       off:1;               /* switched off, by us or before */
-    unsigned       told:1;
-    oa_str_t      *live;                /* names of credentials' records */
-    size_t         n;
-    size_t         next;                /* the batch */
-    size_t         revoked;
+    oa_str_t      *clients;             /* ids of those that there are */
+    size_t         nclients;
+    size_t         gone;                /* clients deleted */
+    cli_ending_t   ending;
 } delete_t;
 
 
@@ -69,10 +70,17 @@ const char  cli_account_delete_text[] =
 
 
 static int
-is_live(const cli_record_t *record)
+text_same(oa_str_t a, oa_str_t b)
 {
-    return !oa_text_eq(cli_record_get(record, "state"),
-                       oa_state_name(OA_STATE_REVOKED));
+    return a.len == b.len && a.len != 0 && memcmp(a.data, b.data, a.len) == 0;
+}
+
+
+/* keys and tokens, a refresh token being one too */
+static size_t
+revoked(const delete_t *d)
+{
+    return d->ending.revoked + d->ending.families;
 }
 
 
@@ -88,77 +96,53 @@ account_there(cli_t *cli, delete_t *d)
 }
 
 
-/* of n records, those that are of this account, and not revoked */
-static void
-live_add(delete_t *d, const cli_record_t *records, size_t n)
-{
-    size_t    i;
-    oa_str_t  owner;
-
-    for (i = 0; i < n; i++) {
-        if (records[i].reply == NULL || !is_live(&records[i])) {
-            continue;
-        }
-
-        owner = cli_record_get(&records[i], "account");
-
-        if (owner.len == d->id.len
-            && memcmp(owner.data, d->id.data, owner.len) == 0)
-        {
-            d->live[d->n++] = records[i].key;
-
-        } else if (!d->told) {
-            cli_note("%s is listed here but belongs to account %s; it stays",
-                     cli_quote(cli_record_get(&records[i], "id")),
-                     cli_quote(owner));
-        }
-    }
-}
-
-
-/* n ids of the set, BATCH at most */
+/* what there is of clients; those that are gone already are passed over */
 static int
-ids_read(cli_t *cli, delete_t *d, const oa_str_t *ids, size_t n)
+clients_read(cli_t *cli, delete_t *d)
 {
-    int           rc;
-    size_t        k;
-    cli_record_t  records[BATCH];
+    int            rc;
+    size_t         i, n;
+    oa_str_t      *ids, *keys;
+    cli_record_t  *records;
 
-    rc = cli_credential_read_ids(cli, ids, n, records, &k);
-
-    if (rc == CLI_OK) {
-        live_add(d, records, k);
-    }
-
-    return rc;
-}
-
-
-static int
-live_read(cli_t *cli, delete_t *d)
-{
-    int        rc;
-    size_t     i, n, mark;
-    oa_str_t  *ids;
-
-    d->n = d->next = 0;
-    rc = cli_store_members(cli, d->set, &ids, &n);
+    d->nclients = 0;
+    rc = cli_store_members(cli, d->clients_set, &ids, &n);
 
     if (rc != CLI_OK) {
         return rc;
     }
 
-    d->live = cli_alloc((n + 1) * sizeof(oa_str_t));
-    mark = cli->redis.n;
+    keys = cli_alloc((n + 1) * sizeof(oa_str_t));
+    records = cli_alloc((n + 1) * sizeof(cli_record_t));
+    d->clients = cli_alloc((n + 1) * sizeof(oa_str_t));
 
-    for (i = 0; i < n && rc == CLI_OK; i += BATCH) {
-        rc = ids_read(cli, d, ids + i, (n - i < BATCH) ? n - i : BATCH);
-        cli_redis_forget(&cli->redis, mark);
+    for (i = 0; i < n; i++) {
+        keys[i] = cli_store_key(cli, "client:", ids[i]);
     }
 
-    d->told = 1;
+    rc = cli_store_read_many(cli, keys, n, records);
+
+    for (i = 0; i < n && rc == CLI_OK; i++) {
+        if (records[i].reply != NULL
+            && text_same(cli_record_get(&records[i], "account"), d->id))
+        {
+            d->clients[d->nclients++] = ids[i];
+        }
+    }
 
     return rc;
+}
+
+
+/* all that the account can be used by */
+static int
+live_read(cli_t *cli, delete_t *d)
+{
+    int  rc;
+
+    rc = clients_read(cli, d);
+
+    return (rc == CLI_OK) ? cli_ending_read(&d->ending) : rc;
 }
 
 
@@ -196,85 +180,42 @@ off_attempt(cli_t *cli, void *data)
 }
 
 
+/* who has no client can't log in, and no new token comes from there */
 static int
-batch_attempt(cli_t *cli, void *data)
+clients_attempt(cli_t *cli, void *data)
 {
-    int             rc;
-    size_t          i, n, live;
-    delete_t       *d;
-    oa_str_t       *keys, kind;
-    cli_change_t    change;
-    cli_record_t   *records;
-    cli_command_t  *command;
+    size_t         i;
+    delete_t      *d;
+    cli_change_t   change;
 
     d = data;
-    keys = &d->live[d->next];
-    n = (d->n - d->next < BATCH) ? d->n - d->next : BATCH;
-    records = cli_alloc(n * sizeof(cli_record_t));
-    command = cli_command("WATCH", keys[0]);
-
-    for (i = 1; i < n; i++) {
-        cli_command_add(command, keys[i]);
-    }
-
-    rc = cli_redis_call(&cli->redis, command, NULL);
-
-    if (rc == CLI_OK) {
-        rc = cli_store_read_many(cli, keys, n, records);
-    }
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
     cli_change_init(&change, cli);
 
-    for (i = 0, live = 0; i < n; i++) {
-
-        /* one that is gone meanwhile must not come back as half a record */
-
-        if (records[i].reply == NULL || !is_live(&records[i])) {
-            continue;
-        }
-
-        command = cli_change_add(&change, "HSET", keys[i]);
-        cli_command_addz(command, "state");
-        cli_command_addz(command, oa_state_name(OA_STATE_REVOKED));
-
-        kind = cli_record_get(&records[i], "kind");
-        cli_change_audit(&change,
-                         oa_text_eq(kind, oa_kind_name(OA_KIND_API_KEY))
-                         ? "key.revoke" : "token.revoke",
-                         cli_record_get(&records[i], "id"),
+    for (i = 0; i < d->nclients; i++) {
+        (void) cli_change_add(&change, "DEL",
+                              cli_store_key(cli, "client:", d->clients[i]));
+        cli_change_audit(&change, "client.delete", d->clients[i],
                          cli_format("account=%s, which is deleted",
                                     cli_text_safe(d->id)));
-        live++;
     }
 
-    rc = (live != 0) ? cli_change_commit(&change) : CLI_OK;
-
-    if (rc == CLI_OK) {
-        d->revoked += live;
-    }
-
-    return rc;
+    return cli_change_commit(&change);
 }
 
 
 static int
-revoke_all(cli_t *cli, delete_t *d)
+end_all(cli_t *cli, delete_t *d)
 {
-    int     rc;
-    size_t  mark;
+    int  rc;
 
-    mark = cli->redis.n;
+    rc = CLI_OK;
 
-    for (rc = CLI_OK; d->next < d->n && rc == CLI_OK; d->next += BATCH) {
-        rc = cli_store_retry(cli, batch_attempt, d);
-        cli_redis_forget(&cli->redis, mark);
+    if (d->nclients != 0) {
+        rc = cli_store_retry(cli, clients_attempt, d);
+        d->gone += (rc == CLI_OK) ? d->nclients : 0;
     }
 
-    return rc;
+    return (rc == CLI_OK) ? cli_ending_revoke(&d->ending) : rc;
 }
 
 
@@ -285,10 +226,12 @@ finish_attempt(cli_t *cli, delete_t *d)
     int           rc;
     cli_change_t  change;
 
+    size_t        i;
+
     rc = cli_store_watch(cli, d->key);
 
-    if (rc == CLI_OK) {
-        rc = cli_store_watch(cli, d->set);
+    for (i = 0; i < SETS && rc == CLI_OK; i++) {
+        rc = cli_store_watch(cli, d->sets[i]);
     }
 
     if (rc == CLI_OK) {
@@ -303,7 +246,7 @@ finish_attempt(cli_t *cli, delete_t *d)
         return rc;
     }
 
-    if (d->n != 0
+    if (d->ending.n + d->nclients != 0
         || (d->there
             && !oa_text_eq(cli_record_get(&d->record, "enabled"), "0")))
     {
@@ -312,9 +255,13 @@ finish_attempt(cli_t *cli, delete_t *d)
 
     cli_change_init(&change, cli);
     (void) cli_change_add(&change, "DEL", d->key);
-    (void) cli_change_add(&change, "DEL", d->set);
+
+    for (i = 0; i < SETS; i++) {
+        (void) cli_change_add(&change, "DEL", d->sets[i]);
+    }
+
     cli_change_audit(&change, "account.delete", d->id,
-                     cli_format("revoked=%zu", d->revoked));
+                     cli_format("revoked=%zu", revoked(d)));
 
     return cli_change_commit(&change);
 }
@@ -336,7 +283,7 @@ delete_run(cli_t *cli, delete_t *d)
         rc = live_read(cli, d);
 
         if (rc == CLI_OK) {
-            rc = revoke_all(cli, d);
+            rc = end_all(cli, d);
         }
 
         if (rc == CLI_OK) {
@@ -364,9 +311,13 @@ confirm(delete_t *d)
     text = d->there ? cli_record_get(&d->record, "name") : d->id;
     name = (text.len != 0) ? cli_quote(text) : "without a name";
 
-    fputs(cli_format("Delete the account %s (%s) and end %zu %s for good? "
-                     "[y/N] ", cli_text_safe(d->id), name, d->n,
-                     (d->n == 1) ? "key or token" : "keys and tokens"),
+    fputs(cli_format("Delete the account %s (%s)%s and end %zu %s for good? "
+                     "[y/N] ", cli_text_safe(d->id), name,
+                     d->nclients ? cli_format(", its %zu client%s",
+                                              d->nclients,
+                                              (d->nclients == 1) ? "" : "s")
+                                 : "", d->ending.n,
+                     (d->ending.n == 1) ? "key or token" : "keys and tokens"),
           stderr);
 
     if (fgets(answer, sizeof(answer), stdin) == NULL) {
@@ -413,7 +364,13 @@ delete_prepare(cli_t *cli, delete_t *d)
 
     d->id = cli_str(cli->options.words[0]);
     d->key = cli_store_key(cli, "account:", d->id);
-    d->set = cli_store_key(cli, "credentials:", d->id);
+    d->sets[0] = cli_store_key(cli, "credentials:", d->id);
+    d->sets[1] = cli_store_key(cli, "tokens:", d->id);
+    d->clients_set = d->sets[2] = cli_store_key(cli, "clients:", d->id);
+
+    d->ending.cli = cli;
+    d->ending.account = d->id;
+    d->ending.why = "which is deleted";
 
     rc = account_there(cli, d);
 
@@ -423,7 +380,7 @@ delete_prepare(cli_t *cli, delete_t *d)
 
     /* what a back office left behind of an account is worth ending, too */
 
-    if (rc == CLI_OK && !d->there && d->n == 0) {
+    if (rc == CLI_OK && !d->there && d->ending.n + d->nclients == 0) {
         rc = cli_account_read(cli, d->id, &d->record);
     }
 
@@ -445,15 +402,21 @@ delete_print(cli_t *cli, delete_t *d)
         json_object_set_new(object, "id", cli_json_str(d->id));
         json_object_set_new(object, "deleted", json_true());
         json_object_set_new(object, "revoked",
-                            json_integer((json_int_t) d->revoked));
+                            json_integer((json_int_t) revoked(d)));
+        json_object_set_new(object, "clients",
+                            json_integer((json_int_t) d->gone));
         cli_json_print(object);
         return;
     }
 
-    cli_output_line(cli_str(cli_format("account %s deleted, %zu %s revoked",
-                                       cli_text_safe(d->id), d->revoked,
-                                       (d->revoked == 1) ? "key or token"
-                                                    : "keys and tokens")));
+    cli_output_line(cli_str(cli_format("account %s deleted, %zu %s revoked%s",
+                                       cli_text_safe(d->id), revoked(d),
+                                       (revoked(d) == 1) ? "key or token"
+                                                    : "keys and tokens",
+                                       (d->gone == 0) ? ""
+                                       : cli_format(", %zu client%s deleted",
+                                             d->gone,
+                                             (d->gone == 1) ? "" : "s"))));
 }
 
 

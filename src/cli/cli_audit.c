@@ -43,7 +43,7 @@ static const cli_option_t  audit_options[] = {
       "only these: key.create, \"key.*\", \"*.revoke\"" },
     { "object", 0, 0, "PATTERN", "only what was done to this id" },
     { "account", 0, 0, "ID",
-      "only what was done to this account, its keys\nand tokens" },
+      "only what was done to this account, its clients,\nkeys and tokens" },
     { "who", 0, 0, "PATTERN", "only what they did: \"anna@*\"" },
     { "limit", 0, 0, "N",
       "the last N (default 50; with --since or --until: all)" },

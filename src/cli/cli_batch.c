@@ -121,9 +121,10 @@ item_prepare(cli_t *cli, cli_item_t *item)
     rc = CLI_OK;
     entry = item->entry;
 
-    if (entry->account) {
+    if (entry->type != &cli_type_credential) {
         item->bad = cli_entry_check(cli, entry);
-        item->key = cli_store_key(cli, "account:", entry->id);
+        item->key = cli_store_key(cli, entry->type->kind, entry->id);
+        item->given = entry->n;
 
     } else {
         if (entry->secret != NULL) {
@@ -143,13 +144,10 @@ item_prepare(cli_t *cli, cli_item_t *item)
 
         item->bad = cli_entry_check(cli, entry);
         item->asks_id = (entry->id.data != NULL);
-        item->account = cli_store_key(cli, "account:",
-                                      cli_entry_get(entry, "account"));
     }
 
-    if (entry->account) {
-        item->given = entry->n;
-    }
+    item->account = cli_store_key(cli, "account:",
+                                  cli_entry_get(entry, "account"));
 
     entry->n = item->given;
 
@@ -189,7 +187,8 @@ cli_batch_add(cli_batch_t *batch, uint64_t number, oa_str_t line)
 
     /* an account is asked for once */
 
-    item->asks_account = (item->entry != NULL && !item->entry->account);
+    item->asks_account = (item->entry != NULL
+                          && item->entry->type != &cli_type_account);
 
     for (i = 0; i + 1 < batch->n && item->asks_account; i++) {
         other = &batch->items[i];
@@ -248,7 +247,7 @@ send_watch(cli_batch_t *batch)
             continue;
         }
 
-        if (item->entry->account) {
+        if (item->entry->type != &cli_type_credential) {
             cli_command_add(watch, item->key);
         }
 
@@ -279,8 +278,8 @@ send_reads(cli_batch_t *batch, cli_item_t *item)
         return rc;
     }
 
-    if (item->entry->account) {
-        return cli_redis_append(redis, cli_command("HGETALL", item->key));
+    if (item->entry->type != &cli_type_credential) {
+        rc = cli_redis_append(redis, cli_command("HGETALL", item->key));
     }
 
     for (k = 0; k < item->n && rc == CLI_OK; k++) {
@@ -363,8 +362,8 @@ receive_reads(cli_batch_t *batch, cli_item_t *item)
         return rc;
     }
 
-    if (item->entry->account) {
-        return receive(batch, "HGETALL", item->key, &item->records[0]);
+    if (item->entry->type != &cli_type_credential) {
+        rc = receive(batch, "HGETALL", item->key, &item->records[0]);
     }
 
     for (k = 0; k < item->n && rc == CLI_OK; k++) {

@@ -40,7 +40,10 @@ static const struct {
     const char  *values;
 } fixed[] = {
     { "permission", "read write admin" },
-    { "environment", "live test" }
+    { "environment", "live test" },
+    { "grant", "authorization_code refresh_token client_credentials" },
+    { "auth-method", "client_secret_basic client_secret_post "
+      "client_secret_jwt private_key_jwt none" }
 };
 
 

@@ -331,6 +331,7 @@ config_file(cli_t *cli)
     if (rc == CLI_OK) {
         cli->config = store->config;
         cli->config.block = 1;
+        cli->config.name = store->name;
         cli->config.block_user = store->config.user;
         cli->config.block_password_file = store->config.password_file;
     }

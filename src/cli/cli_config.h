@@ -36,6 +36,7 @@ typedef struct {
     size_t              n;
     cli_setting_t       block_user;     /* as the block has it, whatever */
     cli_setting_t       block_password_file;    /* options say besides */
+    const char         *name;           /* of the block */
     unsigned            block:1;        /* there is one */
     const char         *store;          /* the block to read, if it is known */
     unsigned            read:1;

@@ -239,6 +239,14 @@ find_secret(cli_t *cli, const cli_kind_t *kind, oa_str_t secret,
         }
     }
 
+    if (kind == &cli_kind_token) {
+        rc = cli_family_find(cli, secret, credential);
+
+        if (rc != CLI_NOT_FOUND) {
+            return rc;
+        }
+    }
+
     return cli_fail(CLI_NOT_FOUND, "the store has no %s like the one on stdin "
                     "(under no pepper of this file)", kind->noun);
 }
@@ -413,9 +421,12 @@ revoke_say(cli_t *cli, const cli_kind_t *kind, cli_credential_t *c,
     revoked_t *revoked)
 {
     int      rc, changed;
-    json_t  *object;
+    json_t  *object, *access;
 
-    rc = cli_credential_revoke_one(cli, kind, c, &changed);
+    access = json_array();
+
+    rc = c->family ? cli_family_revoke(cli, c, &changed, access)
+                   : cli_credential_revoke_one(cli, kind, c, &changed);
 
     if (rc == CLI_NOT_FOUND) {
         return not_found(kind, cli_text_safe(c->id));
@@ -433,14 +444,26 @@ revoke_say(cli_t *cli, const cli_kind_t *kind, cli_credential_t *c,
         json_object_set_new(object, "state",
                             json_string(oa_state_name(OA_STATE_REVOKED)));
         json_object_set_new(object, "changed", json_boolean(changed));
+
+        if (c->family) {
+            json_object_set(object, "access", access);
+        }
+
+        json_decref(access);
         json_array_append_new(revoked->list, object);
         return CLI_OK;
     }
 
-    cli_output_line(cli_str(cli_format("%s %s %s", kind->noun,
+    cli_output_line(cli_str(cli_format("%s %s %s%s", kind->noun,
                                        cli_text_safe(c->id),
                                        changed ? "revoked"
-                                               : "is revoked already")));
+                                               : "is revoked already",
+                                       json_array_size(access)
+                                       ? cli_format(", with %zu access "
+                                           "token%s", json_array_size(access),
+                                           (json_array_size(access) == 1)
+                                           ? "" : "s") : "")));
+    json_decref(access);
 
     return CLI_OK;
 }

@@ -59,6 +59,7 @@ typedef struct {
     oa_str_t             id;
     oa_str_t             digest;        /* hex */
     cli_record_t         record;
+    unsigned             family:1;      /* a refresh token: its family's */
 } cli_credential_t;
 
 
@@ -116,6 +117,18 @@ int cli_credential_revoke(cli_t *cli, const cli_kind_t *kind);
  */
 int cli_credential_revoke_one(cli_t *cli, const cli_kind_t *kind,
     cli_credential_t *credential, int *changed);
+
+/* cli_token_list.c: "token list" */
+int cli_token_list(cli_t *cli);
+
+/* cli_family.c: refresh tokens */
+
+/* whose the refresh token is; CLI_NOT_FOUND, not said: none like it */
+int cli_family_find(cli_t *cli, oa_str_t secret, cli_credential_t *family);
+
+/* its end, and that of the access tokens that it gave: *access of them */
+int cli_family_revoke(cli_t *cli, cli_credential_t *family, int *changed,
+    json_t *access);
 
 /* active, deprecated, revoked, or expired by the clock */
 const char *cli_credential_state(cli_t *cli, const cli_record_t *record);

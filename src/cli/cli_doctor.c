@@ -395,6 +395,7 @@ examine(cli_doctor_t *d)
         cli_doctor_server,
         cli_doctor_settings,
         cli_doctor_gateway_rights,
+        cli_doctor_oauth,
         cli_doctor_operator_rights,
         cli_doctor_protection,
         cli_doctor_tracking,
@@ -463,6 +464,7 @@ doctor_run(cli_t *cli)
     d.checks = cli->json ? json_array() : NULL;
 
     find_users(&d);
+    cli_doctor_oauth_find(&d);
     cli_doctor_store(&d);
     cli_doctor_pepper(&d);
     cli_doctor_password(&d);

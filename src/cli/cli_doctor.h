@@ -36,6 +36,9 @@ typedef struct {
     const char         *info;           /* INFO, or NULL */
     unsigned            major;          /* of Redis' version; 0: not known */
     const char         *probe;          /* <prefix>credential:doctor-... */
+    const char         *oauth;          /* where tokens are taken in, NULL:
+                                           nowhere */
+    unsigned            oauth_uses;     /* cli_doctor_oauth.c */
     size_t              counts[4];
     json_t             *checks;         /* with --json */
 } cli_doctor_t;
@@ -64,6 +67,10 @@ const char *cli_doctor_name(const cli_doctor_t *d, const char *rest);
 /* the name of the user for "ACL SETUSER" */
 const char *cli_doctor_user(const cli_config_t *config);
 
+/* what is refused, as "ACL SETUSER" has it */
+const char *cli_doctor_missing_right(const cli_doctor_t *d,
+    const redisReply *reply, const char *command, const char *name, int reads);
+
 int cli_doctor_is_error(const redisReply *reply, const char *code);
 const char *cli_doctor_error(const redisReply *reply);      /* quoted */
 
@@ -76,6 +83,8 @@ int cli_doctor_info_number(const cli_doctor_t *d, const char *field,
 void cli_doctor_store(cli_doctor_t *d);         /* cli_doctor_files.c */
 void cli_doctor_pepper(cli_doctor_t *d);
 void cli_doctor_password(cli_doctor_t *d);
+void cli_doctor_oauth_find(cli_doctor_t *d);        /* cli_doctor_oauth.c */
+void cli_doctor_oauth(cli_doctor_t *d);
 void cli_doctor_gateway_rights(cli_doctor_t *d);    /* cli_doctor_rights.c */
 void cli_doctor_operator_rights(cli_doctor_t *d);
 void cli_doctor_protection(cli_doctor_t *d);

@@ -7,6 +7,7 @@
 #include "cli_memory.h"
 #include "cli_text.h"
 
+#include "oa_client.h"
 #include "oa_text.h"
 
 #include <string.h>
@@ -20,6 +21,7 @@
 typedef enum {
     KIND_ACCOUNT = 0,
     KIND_CREDENTIAL,
+    KIND_CLIENT,
     KIND_ID,
     KINDS
 } kind_t;
@@ -32,7 +34,9 @@ typedef struct {
 } found_t;
 
 
-static const char *const  kinds[KINDS] = { "account:", "credential:", "id:" };
+static const char *const  kinds[KINDS] = { 
+    "account:", "credential:", "client:", "id:"
+};
 
 
 void
@@ -219,6 +223,12 @@ credentials_check(cli_doctor_t *d, cli_redis_t *redis, const found_t *found)
             continue;
         }
 
+        /* a tombstone: a token that was revoked before it was issued */
+
+        if (oa_text_eq(cli_record_get(&record, "id"), "-")) {
+            continue;
+        }
+
         account = cli_record_get(&record, "account");
 
         if (is_there(d, redis, kinds[KIND_ACCOUNT], account)) {
@@ -237,6 +247,74 @@ credentials_check(cli_doctor_t *d, cli_redis_t *redis, const found_t *found)
                        "create the account, or revoke them",
                        "%zu of %zu credentials looked into belong to no "
                        "account that there is, and are refused: %s", orphans,
+                       n, example);
+    }
+}
+
+
+/* the first that is wrong with a client's record; NULL: nothing */
+static const char *
+client_wrong(cli_doctor_t *d, cli_redis_t *redis, oa_str_t id,
+    const cli_record_t *record)
+{
+    size_t        i;
+    oa_str_t      field, account, values[OA_CLIENT_FIELDS];
+    oa_client_t   client;
+
+    for (i = 0; i < OA_CLIENT_FIELDS; i++) {
+        values[i] = cli_record_get(record,
+                                   (const char *) oa_client_fields[i].data);
+    }
+
+    field = cli_str("");
+
+    if (oa_client_read(id, values, &client, &field) != OA_OK) {
+        return cli_format("%s: its field %s is missing, of a wrong form, or "
+                          "does not go with the rest", cli_text_safe(id),
+                          cli_text_safe(field.data ? field
+                                                   : oa_client_fields[0]));
+    }
+
+    account = client.account;
+
+    return is_there(d, redis, kinds[KIND_ACCOUNT], account)
+           ? NULL : cli_format("%s: there is no account %s", cli_text_safe(id),
+                               cli_quote(account));
+}
+
+
+static void
+clients_check(cli_doctor_t *d, cli_redis_t *redis, const found_t *found)
+{
+    size_t        i, n, bad;
+    oa_str_t      id;
+    const char   *wrong, *example;
+    cli_record_t  record;
+
+    n = sampled(found, KIND_CLIENT);
+    example = "";
+
+    for (i = 0, bad = 0; i < n; i++) {
+        id = sampled_id(d, found, KIND_CLIENT, i);
+        record.reply = look(d, redis, "HGETALL", kinds[KIND_CLIENT], id);
+
+        if (record.reply == NULL || record.reply->type != REDIS_REPLY_ARRAY
+            || record.reply->elements == 0)
+        {
+            continue;
+        }
+
+        wrong = client_wrong(d, redis, id, &record);
+
+        if (wrong != NULL && bad++ == 0) {
+            example = wrong;
+        }
+    }
+
+    if (bad != 0) {
+        cli_doctor_say(d, CLI_DOCTOR_WARNING, "clients",
+                       "\"opsauth client set\" or \"opsauth client delete\"",
+                       "%zu of %zu clients looked into can't log in: %s", bad,
                        n, example);
     }
 }
@@ -302,13 +380,17 @@ cli_doctor_records(cli_doctor_t *d)
     }
 
     cli_doctor_say(d, CLI_DOCTOR_OK, "records", NULL,
-                   "%s%zu account%s, %zu credential%s",
+                   "%s%zu account%s, %zu credential%s%s",
                    found->all ? "" : "at least ",
                    found->counts[KIND_ACCOUNT],
                    (found->counts[KIND_ACCOUNT] == 1) ? "" : "s",
                    found->counts[KIND_CREDENTIAL],
-                   (found->counts[KIND_CREDENTIAL] == 1) ? "" : "s");
+                   (found->counts[KIND_CREDENTIAL] == 1) ? "" : "s",
+                   (found->counts[KIND_CLIENT] == 0) ? ""
+                   : cli_format(", %zu client%s", found->counts[KIND_CLIENT],
+                                (found->counts[KIND_CLIENT] == 1) ? "" : "s"));
 
     credentials_check(d, users[i], found);
+    clients_check(d, users[i], found);
     ids_check(d, users[i], found);
 }

@@ -12,10 +12,9 @@
 #include <string.h>
 
 
-/* what is refused, as "ACL SETUSER" has it */
-static const char *
-missing_right(const cli_doctor_t *d, const redisReply *reply,
-    const char *command, const char *name, int reads)
+const char *
+cli_doctor_missing_right(const cli_doctor_t *d,
+    const redisReply *reply, const char *command, const char *name, int reads)
 {
     if (strstr(reply->str, "channel") != NULL) {
         return cli_format("&%s", name);
@@ -102,11 +101,10 @@ gateway_right(cli_doctor_t *d, const gateway_right_t *right)
     if (cli_doctor_is_error(reply, "NOPERM")) {
         cli_doctor_say(d, right->without, "rights",
                        cli_format("ACL SETUSER %s %s", user,
-                                  missing_right(d, reply, right->right,
-                                                right->pattern
-                                                ? cli_doctor_name(d,
-                                                            right->pattern)
-                                                : "", 1)),
+                                  cli_doctor_missing_right(d, reply,
+                                      right->right, right->pattern
+                                      ? cli_doctor_name(d, right->pattern)
+                                      : "", 1)),
                        "user %s may not run %s%s%s: %s", cli_quotez(user),
                        right->right, right->name ? " on " : "",
                        right->name ? cli_doctor_name(d, right->pattern) : "",
@@ -168,6 +166,10 @@ static const operator_right_t  operator_rights[] = {
     { "SADD", NULL, "credentials:doctor", { "1" } },
     { "SMEMBERS", NULL, "credentials:doctor", { NULL } },
     { "SSCAN", NULL, "credentials:doctor", { "0" } },
+    { "SREM", NULL, "clients:doctor", { "1" } },
+    { "ZADD", NULL, "tokens:doctor", { "1", "1" } },
+    { "ZREMRANGEBYSCORE", NULL, "tokens:doctor", { "-inf", "0" } },
+    { "ZSCAN", NULL, "tokens:doctor", { "0" } },
     { "SCAN", "0", NULL, { NULL } },
     { "INFO", "server", NULL, { NULL } },
     { "WAIT", "0", NULL, { "0" } },
@@ -246,10 +248,10 @@ operator_may(cli_doctor_t *d, cli_redis_t *redis, const char *name,
     }
 
     user = cli_doctor_user(&d->as_operator);
-    right = missing_right(d, reply, right_name(name),
-                          (strcmp(name, "PUBLISH") == 0)
-                          ? cli_doctor_name(d, "invalidate")
-                          : cli_doctor_name(d, "*"), 0);
+    right = cli_doctor_missing_right(d, reply, right_name(name),
+                                     (strcmp(name, "PUBLISH") == 0)
+                                     ? cli_doctor_name(d, "invalidate")
+                                     : cli_doctor_name(d, "*"), 0);
 
     cli_doctor_say(d, CLI_DOCTOR_FAILURE, "op. rights",
                    cli_format("ACL SETUSER %s %s", user, right),
@@ -345,9 +347,17 @@ operator_rights_check(cli_doctor_t *d)
 
 /* --- who may write ------------------------------------------------------ */
 
-/* 1: this user could change records; 0: no, or it is not to be seen */
+/* the token service writes credentials, and nothing of an account */
+static const char *
+gateway_probe(const cli_doctor_t *d)
+{
+    return d->oauth ? cli_doctor_name(d, "account:doctor") : d->probe;
+}
+
+
+/* 1: this user could change such a record; 0: no, or it is not to be seen */
 static int
-may_write(cli_doctor_t *d, const cli_config_t *config)
+may_write(cli_doctor_t *d, const cli_config_t *config, const char *name)
 {
     int          rc;
     redisReply  *reply;
@@ -366,7 +376,7 @@ may_write(cli_doctor_t *d, const cli_config_t *config)
 
         if (reply != NULL && reply->type == REDIS_REPLY_STATUS) {
             reply = cli_doctor_ask(d, &redis,
-                        cli_doctor_command("HSET", d->probe, "v", "1", NULL));
+                        cli_doctor_command("HSET", name, "v", "1", NULL));
 
             if (reply != NULL && reply->type == REDIS_REPLY_STATUS) {
                 rc = CLI_OK;
@@ -387,13 +397,14 @@ cli_doctor_operator_rights(cli_doctor_t *d)
     if (d->separate) {
         if (d->operator.context != NULL) {
             operator_rights_check(d);
-            d->writer = may_write(d, &d->as_operator) ? &d->operator : NULL;
+            d->writer = may_write(d, &d->as_operator, d->probe)
+                        ? &d->operator : NULL;
         }
 
         return;
     }
 
-    if (may_write(d, &d->as_gateway)) {
+    if (may_write(d, &d->as_gateway, gateway_probe(d))) {
         d->writer = &d->gateway;
         operator_rights_check(d);
         return;
@@ -418,7 +429,7 @@ cli_doctor_protection(cli_doctor_t *d)
     nobody.user.value = NULL;
     nobody.password_file.value = NULL;
 
-    if (may_write(d, &nobody)) {
+    if (may_write(d, &nobody, d->probe)) {
         cli_doctor_say(d, CLI_DOCTOR_WARNING, "protection",
                        "give Redis users, as in docs/redis.md, then: ACL "
                        "SETUSER default off",
@@ -429,16 +440,19 @@ cli_doctor_protection(cli_doctor_t *d)
 
     user = cli_doctor_user(&d->as_gateway);
 
-    if (may_write(d, &d->as_gateway)) {
+    if (may_write(d, &d->as_gateway, gateway_probe(d))) {
         cli_doctor_say(d, CLI_DOCTOR_WARNING, "protection",
                        "give the gateway a user that reads, and this command "
                        "another: docs/redis.md has both",
-                       "the gateway's user %s may change records, and needs "
-                       "only to read", cli_quotez(user));
+                       "the gateway's user %s may change %s, and needs only to "
+                       "read", cli_quotez(user),
+                       d->oauth ? "accounts" : "records");
         return;
     }
 
     cli_doctor_say(d, CLI_DOCTOR_OK, "protection", NULL,
-                   "without a password nobody may write, nor may the gateway's "
-                   "user %s", cli_quotez(user));
+                   d->oauth ? "without a password nobody may write, nor may the "
+                              "gateway's user %s change an account"
+                            : "without a password nobody may write, nor may "
+                              "the gateway's user %s", cli_quotez(user));
 }

@@ -23,15 +23,28 @@
 #define KEY_BODY_MIN  22                /* base62 or base64: 128 bits */
 
 
-const cli_form_t  cli_account_forms[] = {
+static const cli_form_t  account_forms[] = {
     { "id", CLI_FORM_TEXT }, { "name", CLI_FORM_TEXT }, { "description", CLI_FORM_TEXT },
     { "enabled", CLI_FORM_FLAG }, { "tenant", CLI_FORM_TEXT },
     { "affiliate", CLI_FORM_TEXT }, { "roles", CLI_FORM_LIST }, { "ips", CLI_FORM_LIST },
-    { "rate", CLI_FORM_TEXT }, { "refresh", CLI_FORM_FLAG }, { "created", CLI_FORM_TIME },
-    { "updated", CLI_FORM_TIME }, { NULL, CLI_FORM_TEXT }
+    { "rate", CLI_FORM_TEXT }, { "refresh", CLI_FORM_FLAG }, { "scopes", CLI_FORM_LIST },
+    { "created", CLI_FORM_TIME }, { "updated", CLI_FORM_TIME }, { NULL, CLI_FORM_TEXT }
 };
 
-const cli_form_t  cli_credential_forms[] = {
+/* secret is a digest, as it is everywhere but with who uses it */
+static const cli_form_t  client_forms[] = {
+    { "id", CLI_FORM_TEXT }, { "account", CLI_FORM_TEXT }, { "name", CLI_FORM_TEXT },
+    { "description", CLI_FORM_TEXT },
+    { "redirect_uris", CLI_FORM_LIST }, { "grants", CLI_FORM_LIST },
+    { "scopes", CLI_FORM_LIST }, { "auth_method", CLI_FORM_LIST },
+    { "environment", CLI_FORM_TEXT }, { "enabled", CLI_FORM_FLAG },
+    { "introspect", CLI_FORM_FLAG }, { "jwk", CLI_FORM_TEXT },
+    { "secret", CLI_FORM_TEXT }, { "secret_wrapped", CLI_FORM_TEXT },
+    { "created", CLI_FORM_TIME }, { "updated", CLI_FORM_TIME },
+    { NULL, CLI_FORM_TEXT }
+};
+
+static const cli_form_t  credential_forms[] = {
     { "v", CLI_FORM_TEXT }, { "id", CLI_FORM_TEXT }, { "kind", CLI_FORM_TEXT },
     { "account", CLI_FORM_TEXT }, { "name", CLI_FORM_TEXT }, { "state", CLI_FORM_TEXT },
     { "environment", CLI_FORM_TEXT }, { "scopes", CLI_FORM_LIST },
@@ -40,6 +53,12 @@ const cli_form_t  cli_credential_forms[] = {
     { "predecessor", CLI_FORM_TEXT }, { "hint", CLI_FORM_TEXT },
     { "subject", CLI_FORM_TEXT }, { "client", CLI_FORM_TEXT },
     { NULL, CLI_FORM_TEXT }
+};
+
+const cli_type_t  cli_type_account = { "account", "account:", account_forms };
+const cli_type_t  cli_type_client = { "client", "client:", client_forms };
+const cli_type_t  cli_type_credential = {
+    "credential", "credential:", credential_forms
 };
 
 
@@ -333,7 +352,7 @@ member_read(cli_entry_t *entry, const cli_form_t *forms, const char *name,
         return other_read(entry, forms, value, bad);
     }
 
-    if (!entry->account && strcmp(name, "digest") == 0) {
+    if (entry->type == &cli_type_credential && strcmp(name, "digest") == 0) {
         if (!json_is_string(value)) {
             return bad_member(bad, name, "expected a string");
         }
@@ -342,7 +361,7 @@ member_read(cli_entry_t *entry, const cli_form_t *forms, const char *name,
         return CLI_OK;
     }
 
-    if (!entry->account && strcmp(name, "key") == 0) {
+    if (entry->type == &cli_type_credential && strcmp(name, "key") == 0) {
         if (!json_is_string(value)) {
             return bad_member(bad, name, "expected a string");
         }
@@ -369,7 +388,9 @@ member_read(cli_entry_t *entry, const cli_form_t *forms, const char *name,
         entry->id = text;
     }
 
-    if (text.data != NULL && !(entry->account && strcmp(name, "id") == 0)) {
+    if (text.data != NULL
+        && !(entry->type != &cli_type_credential && strcmp(name, "id") == 0))
+    {
         cli_entry_set(entry, form->name, text);
     }
 
@@ -497,32 +518,35 @@ object_read(cli_t *cli, json_t *object, cli_entry_t *entry, const char **bad)
 {
     int            rc;
     json_t        *value;
+    size_t         i;
     const char    *type, *name;
-    const cli_form_t  *forms;
+
+    static const cli_type_t *const  types[] = {
+        &cli_type_account, &cli_type_client, &cli_type_credential
+    };
 
     type = json_string_value(json_object_get(object, "type"));
 
-    if (type != NULL && strcmp(type, "account") == 0) {
-        entry->account = 1;
-        forms = cli_account_forms;
+    for (i = 0; i < 3 && type != NULL; i++) {
+        if (strcmp(type, types[i]->name) == 0) {
+            entry->type = types[i];
+        }
+    }
 
-    } else if (type != NULL && strcmp(type, "credential") == 0) {
-        forms = cli_credential_forms;
-
-    } else {
-        return bad_member(bad, "type", "expected \"account\" or "
+    if (entry->type == NULL) {
+        return bad_member(bad, "type", "expected \"account\", \"client\" or "
                           "\"credential\"");
     }
 
     json_object_foreach(object, name, value) {
-        rc = member_read(entry, forms, name, value, bad);
+        rc = member_read(entry, entry->type->forms, name, value, bad);
 
         if (rc != CLI_OK) {
             return rc;
         }
     }
 
-    if (!entry->account) {
+    if (entry->type == &cli_type_credential) {
         return credential_check(cli, entry, bad);
     }
 

@@ -1,6 +1,6 @@
 /*
- * One line of an export: an account or a credential as one JSON object, in the
- * shape that "show --json" has. Reading it checks every field as the gateway
+ * One line of an export: an account, a client or a credential as one JSON
+ * object, in the shape that "show --json" has. Reading it checks every field as the gateway
  * would; what it can't know of (the store, the peppers) is for cli_batch.c.
  */
 
@@ -28,8 +28,10 @@ typedef struct {
 } cli_field_t;
 
 
+typedef struct cli_type_s  cli_type_t;
+
 typedef struct {
-    unsigned             account:1;     /* an account; or a credential */
+    const cli_type_t    *type;
     oa_str_t             id;            /* data NULL: to be minted */
     oa_str_t             digest;        /* of a credential, hex; or NULL */
     json_t              *secret;        /* the raw key instead; or NULL */
@@ -50,9 +52,17 @@ typedef struct {
     cli_form_type_t      type;
 } cli_form_t;
 
-/* members in the order of "show --json"; they end with name NULL */
-extern const cli_form_t  cli_account_forms[];
-extern const cli_form_t  cli_credential_forms[];
+struct cli_type_s {
+    const char          *name;          /* "account" */
+    const char          *kind;          /* "account:", of names in Redis */
+    const cli_form_t    *forms;         /* members in the order of "show
+                                           --json"; they end with name NULL */
+};
+
+/* the id of a credential is a field of it; of the others, their name */
+extern const cli_type_t  cli_type_account;
+extern const cli_type_t  cli_type_client;
+extern const cli_type_t  cli_type_credential;
 
 
 /* what JSON leaves in memory is wiped from here on; before any other use */
@@ -84,7 +94,7 @@ const char *cli_entry_check(cli_t *cli, const cli_entry_t *entry);
  * The record under this name as one line. CLI_FAILED: it holds what JSON can't
  * carry; what happened to out is for the caller to ask of it.
  */
-int cli_entry_print(FILE *out, int account, oa_str_t name,
+int cli_entry_print(FILE *out, const cli_type_t *type, oa_str_t name,
     const redisReply *record);
 
 

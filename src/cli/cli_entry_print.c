@@ -128,7 +128,7 @@ record_get(const redisReply *record, const char *field)
 
 /* fields that have no member of their own; NULL: JSON can't carry them */
 static json_t *
-other_json(const cli_form_t *forms, int account, const redisReply *record)
+other_json(const cli_form_t *forms, int named, const redisReply *record)
 {
     size_t             i;
     char              *name;
@@ -143,7 +143,7 @@ other_json(const cli_form_t *forms, int account, const redisReply *record)
 
         for (form = forms; form->name != NULL; form++) {
             if (oa_text_eq(field, form->name)
-                && !(account && strcmp(form->name, "id") == 0))
+                && !(named && strcmp(form->name, "id") == 0))
             {
                 break;
             }
@@ -155,9 +155,9 @@ other_json(const cli_form_t *forms, int account, const redisReply *record)
 
         name = cli_copy(field.data, field.len);
 
-        /* an account's id is its name, and no field */
+        /* the id of what is named by it is no field */
         if (field.len == 0 || strlen(name) != field.len
-            || (account && strcmp(name, "id") == 0)
+            || (named && strcmp(name, "id") == 0)
             || json_object_set_new(other, name,
                    text_json(cli_reply_str(record->element[i + 1]))) == -1)
         {
@@ -198,19 +198,19 @@ members_add(json_t *object, const cli_form_t *form, const redisReply *record)
 
 
 int
-cli_entry_print(FILE *out, int account, oa_str_t name,
+cli_entry_print(FILE *out, const cli_type_t *type, oa_str_t name,
     const redisReply *record)
 {
-    int                rc;
+    int                rc, named;
     json_t            *object, *other;
     const cli_form_t  *forms;
 
     object = json_object();
-    rc = json_object_set_new(object, "type", json_string(account ? "account"
-                                                         : "credential"));
-    forms = account ? cli_account_forms : cli_credential_forms;
+    rc = json_object_set_new(object, "type", json_string(type->name));
+    forms = type->forms;
+    named = (type != &cli_type_credential);
 
-    if (account) {
+    if (named) {
         rc |= json_object_set_new(object, "id", text_json(name));
         forms++;
     }
@@ -219,12 +219,11 @@ cli_entry_print(FILE *out, int account, oa_str_t name,
         rc = members_add(object, forms, record);
     }
 
-    if (rc == 0 && !account) {
+    if (rc == 0 && !named) {
         rc = json_object_set_new(object, "digest", text_json(name));
     }
 
-    other = other_json(account ? cli_account_forms : cli_credential_forms,
-                       account, record);
+    other = other_json(type->forms, named, record);
 
     if (rc == 0 && other != NULL && json_object_size(other) != 0) {
         rc = json_object_set(object, "other", other);

@@ -54,6 +54,11 @@ verdict_text(const cli_explain_t *x)
                           cli_text_safe(x->target.uri));
     }
 
+    if (x->place.service != NULL) {
+        return "not guarded: the token service answers here, and asks for a "
+               "login of its own";
+    }
+
     if (x->place.store == NULL) {
         return (x->place.guard == NULL)
                ? "not guarded: opsauth is not set here; the request goes on"
@@ -88,8 +93,13 @@ static const char *
 who_text(const cli_explain_t *x)
 {
     return (x->credential.id.len != 0)
-           ? cli_format("%s of account %s", cli_text_safe(x->credential.id),
-                        cli_text_safe(x->credential.account))
+           ? cli_format("%s of account %s%s%s%s%s",
+                        cli_text_safe(x->credential.id),
+                        cli_text_safe(x->credential.account),
+                        x->credential.client.len ? ", given to client " : "",
+                        cli_text_safe(x->credential.client),
+                        x->credential.subject.len ? ", acting for " : "",
+                        cli_text_safe(x->credential.subject))
            : (x->id != NULL) ? cli_text_safe(cli_str(x->id))
            : "read from stdin";
 }
@@ -283,6 +293,12 @@ programs_print(const cli_explain_t *x)
     json_object_set_new(object, "account",
                         x->credential.id.len
                         ? cli_json_str(x->credential.account) : json_null());
+    json_object_set_new(object, "client",
+                        x->credential.client.len
+                        ? cli_json_str(x->credential.client) : json_null());
+    json_object_set_new(object, "subject",
+                        x->credential.subject.len
+                        ? cli_json_str(x->credential.subject) : json_null());
     json_object_set_new(object, "request", json_request(x));
     json_object_set_new(object, "server", json_line(x->server.server));
     json_object_set_new(object, "location", json_line(x->site.location));

@@ -98,6 +98,17 @@ cli_explain_unfollowed(const cli_explain_t *x, unsigned status, size_t *n)
     room = 0;
     *n = 0;
 
+    /* what this store does not know, another server may */
+
+    if (x->reason == OA_REASON_UNKNOWN && x->place.introspection != NULL
+        && oa_key_prefix_find(x->cli->config.key_prefixes, x->cli->config.n,
+                              x->secret) == NULL)
+    {
+        list = cli_alloc(8 * sizeof(*list));
+        room = 8;
+        list[(*n)++] = x->place.introspection;
+    }
+
     for (i = 0; i < x->site.n; i++) {
 
         /* an outer location hands down what http could, no rewrites */

@@ -340,7 +340,8 @@ found(cli_explain_t *x)
     }
 
     if (form == OA_DECLINED) {
-        x->reason = OA_REASON_RECORD_INVALID;
+        x->reason = x->credential.introspected ? OA_REASON_UNKNOWN
+                                               : OA_REASON_RECORD_INVALID;
         (void) cli_explain_row(x, "lookup", CLI_ROW_FAILS,
                                cli_format("%s belongs to account %s, which "
                                           "has no record",
@@ -352,6 +353,10 @@ found(cli_explain_t *x)
 
     if (form != OA_OK) {
         return invalid(x, "account", field);
+    }
+
+    if (x->credential.claims != NULL) {
+        oa_credential_claims(&x->credential, &x->account);
     }
 
     (void) cli_explain_row(x, "lookup", CLI_ROW_OK,

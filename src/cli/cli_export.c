@@ -1,5 +1,5 @@
 /*
- * opsauth export: accounts and credentials as JSON Lines.
+ * opsauth export: accounts, clients and credentials as JSON Lines.
  */
 
 #include <jansson.h>
@@ -27,7 +27,9 @@ typedef struct {
     cli_progress_t   progress;
     cli_stream_t     stream;
     FILE            *out;
+    const cli_type_t  *type;            /* that is being written */
     uint64_t         accounts;
+    uint64_t         clients;
     uint64_t         credentials;
     uint64_t         bad;
 } export_t;
@@ -37,11 +39,13 @@ static int export_all(cli_t *cli);
 
 
 static const cli_verb_t  export_alone = {
-    "", "[FILE|-]", 0, 1, "write accounts and credentials as JSON Lines", NULL,
+    "", "[FILE|-]", 0, 1, "write all records as JSON Lines", NULL,
     "One object a line, as \"opsauth import\" reads them: accounts first, then "
-    "API keys\nand access tokens with their digests, revoked ones too. The "
-    "keys themselves are\nnowhere in the store; the pepper that the digests "
-    "were made under is not part of\nit and has to be kept as well.\n"
+    "clients,\nthen API keys and access tokens with their digests, revoked "
+    "ones too. The keys\nand secrets themselves are nowhere in the store; the "
+    "pepper that the digests were\nmade under is not part of it and has to be "
+    "kept as well. Refresh tokens are not\nexported: applications log in "
+    "again.\n"
     "\n"
     "Without FILE to stdout. A FILE has mode 0600, and appears or is replaced "
     "only when\nall is in it.\n"
@@ -53,7 +57,7 @@ static const cli_verb_t  export_alone = {
 
 
 const cli_noun_t  cli_export_noun = {
-    "export", "write accounts and credentials as JSON Lines", NULL,
+    "export", "write all records as JSON Lines", NULL,
     &export_alone
 };
 
@@ -85,10 +89,10 @@ is_digest(oa_str_t name)
 
 
 static void
-print_one(export_t *ex, int account, oa_str_t key, size_t skip,
-    const redisReply *record)
+print_one(export_t *ex, oa_str_t key, size_t skip, const redisReply *record)
 {
-    oa_str_t  name;
+    oa_str_t           name;
+    const cli_type_t  *type;
 
     name.data = key.data + skip;
     name.len = key.len - skip;
@@ -103,23 +107,26 @@ print_one(export_t *ex, int account, oa_str_t key, size_t skip,
         return;
     }
 
-    if (!account && !is_digest(name)) {
+    type = ex->type;
+
+    if (type == &cli_type_credential && !is_digest(name)) {
         bad_record(ex, key, "is not named by a digest");
         return;
     }
 
-    if (cli_entry_print(ex->out, account, name, record) != CLI_OK) {
+    if (cli_entry_print(ex->out, type, name, record) != CLI_OK) {
         bad_record(ex, key, "holds bytes that JSON can't carry");
         return;
     }
 
-    (*(account ? &ex->accounts : &ex->credentials))++;
+    (*(type == &cli_type_account ? &ex->accounts
+       : type == &cli_type_client ? &ex->clients : &ex->credentials))++;
 }
 
 
 /* the records of the names that one SCAN found */
 static int
-export_page(export_t *ex, int account, size_t skip, const redisReply *names)
+export_page(export_t *ex, size_t skip, const redisReply *names)
 {
     int             rc;
     size_t          i;
@@ -149,8 +156,7 @@ export_page(export_t *ex, int account, size_t skip, const redisReply *names)
             rc = cli_redis_refused(redis, command, record);
 
         } else {
-            print_one(ex, account, cli_reply_str(names->element[i]), skip,
-                      record);
+            print_one(ex, cli_reply_str(names->element[i]), skip, record);
         }
 
         freeReplyObject(record);
@@ -162,8 +168,8 @@ export_page(export_t *ex, int account, size_t skip, const redisReply *names)
 
 /* one step of a SCAN: the names and where to go on */
 static int
-export_step(export_t *ex, int account, const char *pattern, size_t skip,
-    char *cursor, size_t room)
+export_step(export_t *ex, const char *pattern, size_t skip, char *cursor,
+    size_t room)
 {
     int             rc;
     redisReply     *reply;
@@ -199,7 +205,7 @@ export_step(export_t *ex, int account, const char *pattern, size_t skip,
 
     } else {
         memcpy(cursor, reply->element[0]->str, reply->element[0]->len + 1);
-        rc = export_page(ex, account, skip, reply->element[1]);
+        rc = export_page(ex, skip, reply->element[1]);
     }
 
     freeReplyObject(reply);
@@ -210,7 +216,7 @@ export_step(export_t *ex, int account, const char *pattern, size_t skip,
 
 /* all records of one kind. SCAN may name one twice; an import bears that */
 static int
-export_kind(export_t *ex, int account, const char *kind)
+export_type(export_t *ex, const cli_type_t *type)
 {
     int          rc;
     char         cursor[32] = "0";
@@ -219,19 +225,21 @@ export_kind(export_t *ex, int account, const char *kind)
     cli_pool_t  *former;
     const char  *pattern;
 
-    prefix = cli_store_key(ex->cli, kind, (oa_str_t) oa_null);
+    ex->type = type;
+    prefix = cli_store_key(ex->cli, type->kind, (oa_str_t) oa_null);
     pattern = cli_store_pattern(prefix);
     skip = prefix.len;
 
     do {
         former = cli_pool_use(ex->pool);
-        rc = export_step(ex, account, pattern, skip, cursor, sizeof(cursor));
+        rc = export_step(ex, pattern, skip, cursor, sizeof(cursor));
 
         if (rc == CLI_OK) {
             rc = cli_stream_flush(&ex->stream);
         }
 
-        cli_progress_show(&ex->progress, ex->accounts + ex->credentials, 0);
+        cli_progress_show(&ex->progress,
+                          ex->accounts + ex->clients + ex->credentials, 0);
         (void) cli_pool_use(former);
         cli_pool_empty(ex->pool);
 
@@ -248,9 +256,11 @@ summary(export_t *ex)
     json_t  *object;
 
     if (!ex->cli->json) {
-        cli_note("%llu account%s and %llu credential%s written",
+        cli_note("%llu account%s, %llu client%s and %llu credential%s written",
                  (unsigned long long) ex->accounts,
                  (ex->accounts == 1) ? "" : "s",
+                 (unsigned long long) ex->clients,
+                 (ex->clients == 1) ? "" : "s",
                  (unsigned long long) ex->credentials,
                  (ex->credentials == 1) ? "" : "s");
         return CLI_OK;
@@ -264,6 +274,8 @@ summary(export_t *ex)
     object = json_object();
     json_object_set_new(object, "accounts",
                         json_integer((json_int_t) ex->accounts));
+    json_object_set_new(object, "clients",
+                        json_integer((json_int_t) ex->clients));
     json_object_set_new(object, "credentials",
                         json_integer((json_int_t) ex->credentials));
     json_object_set_new(object, "bad", json_integer((json_int_t) ex->bad));
@@ -276,12 +288,17 @@ summary(export_t *ex)
 static int
 export_write(export_t *ex)
 {
-    int  rc;
+    int     rc;
+    size_t  i;
 
-    rc = export_kind(ex, 1, "account:");
+    static const cli_type_t *const  types[] = {
+        &cli_type_account, &cli_type_client, &cli_type_credential
+    };
 
-    if (rc == CLI_OK && !cli_signal_caught()) {
-        rc = export_kind(ex, 0, "credential:");
+    for (rc = CLI_OK, i = 0; i < 3 && rc == CLI_OK && !cli_signal_caught();
+         i++)
+    {
+        rc = export_type(ex, types[i]);
     }
 
     cli_progress_clear(&ex->progress);

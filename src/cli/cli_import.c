@@ -1,5 +1,5 @@
 /*
- * opsauth import: accounts and credentials from JSON Lines.
+ * opsauth import: accounts, clients and credentials from JSON Lines.
  */
 
 #include <jansson.h>
@@ -32,6 +32,7 @@ typedef struct {
     uint64_t         judged;            /* lines */
     uint64_t         done;              /* the last line of which all is told */
     uint64_t         accounts[CLI_ITEM_VERDICTS];
+    uint64_t         clients[CLI_ITEM_VERDICTS];
     uint64_t         credentials[CLI_ITEM_VERDICTS];
     uint64_t         bad;
     json_t          *errors;
@@ -56,7 +57,7 @@ static const cli_option_t  import_options[] = {
 
 
 static const cli_verb_t  import_alone = {
-    "", "[FILE|-]", 0, 1, "write accounts and credentials from JSON Lines",
+    "", "[FILE|-]", 0, 1, "write records from JSON Lines",
     import_options,
     "One object a line, as \"opsauth export\" writes them, from FILE or from "
     "stdin. A\ncredential has its \"digest\", or the \"key\" itself, which is "
@@ -76,7 +77,7 @@ static const cli_verb_t  import_alone = {
 
 
 const cli_noun_t  cli_import_noun = {
-    "import", "write accounts and credentials from JSON Lines", NULL,
+    "import", "write records from JSON Lines", NULL,
     &import_alone
 };
 
@@ -137,11 +138,15 @@ settle(import_t *im, cli_batch_t *batch)
             continue;
         }
 
-        (item->entry->account ? im->accounts
-                              : im->credentials)[item->verdict]++;
+        (item->entry->type == &cli_type_account ? im->accounts
+         : item->entry->type == &cli_type_client ? im->clients
+         : im->credentials)[item->verdict]++;
 
-        if (item->verdict == CLI_ITEM_CREATED
-            || item->verdict == CLI_ITEM_REPLACED)
+        /* gateways keep no clients */
+
+        if ((item->verdict == CLI_ITEM_CREATED
+             || item->verdict == CLI_ITEM_REPLACED)
+            && item->entry->type != &cli_type_client)
         {
             changed(im, item->key);
         }
@@ -351,6 +356,8 @@ summary(import_t *im, int stopped)
     if (!im->cli->json) {
         cli_output_line(cli_str(cli_format("accounts:    %s",
                                            counts(im->accounts))));
+        cli_output_line(cli_str(cli_format("clients:     %s",
+                                           counts(im->clients))));
         cli_output_line(cli_str(cli_format("credentials: %s",
                                            counts(im->credentials))));
         cli_output_line(cli_str(cli_format("bad lines:   %llu",
@@ -362,6 +369,7 @@ summary(import_t *im, int stopped)
     json_object_set_new(object, "lines",
                         json_integer((json_int_t) im->judged));
     json_object_set_new(object, "accounts", counts_json(im->accounts));
+    json_object_set_new(object, "clients", counts_json(im->clients));
     json_object_set_new(object, "credentials", counts_json(im->credentials));
     json_object_set_new(object, "bad", json_integer((json_int_t) im->bad));
     json_object_set_new(object, "errors", im->errors);
@@ -384,8 +392,9 @@ audit_end(import_t *im, int stopped)
 
     cli_change_init(&change, im->cli);
     cli_change_audit(&change, "import.end", cli_str(im->options.source),
-                     cli_format("accounts: %s; credentials: %s; bad lines: "
-                                "%llu%s", counts(im->accounts),
+                     cli_format("accounts: %s; clients: %s; credentials: %s; "
+                                "bad lines: %llu%s", counts(im->accounts),
+                                counts(im->clients),
                                 counts(im->credentials),
                                 (unsigned long long) im->bad,
                                 stopped

@@ -3,6 +3,7 @@
  */
 
 #include "cli_credential.h"
+#include "cli_issued.h"
 #include "cli_judge.h"
 #include "cli_text.h"
 
@@ -269,6 +270,59 @@ account_exists(const cli_batch_t *batch, size_t i, oa_str_t key)
 }
 
 
+static int
+no_account(cli_item_t *item)
+{
+    return bad(item, cli_format("there is no account %s, neither in the store "
+                                "nor in a line before",
+                                cli_quote(cli_entry_get(item->entry,
+                                                        "account"))));
+}
+
+
+static int
+judge_client(cli_batch_t *batch, size_t i)
+{
+    oa_str_t     account;
+    cli_item_t  *item;
+    existing_t   existing;
+
+    item = &batch->items[i];
+    account = cli_entry_get(item->entry, "account");
+
+    if (!existing_find(batch, i, item->key, item->records[0], &existing)) {
+        return bad(item, cli_format("%s is no hash in Redis: it is not of "
+                                    "opsauth, or damaged",
+                                    cli_quote(item->key)));
+    }
+
+    if (existing.n != 0
+        && !same(existing_getz(&existing, "account"), account))
+    {
+        return bad(item, cli_format("the client %s belongs to account %s; it "
+                              "stays there", cli_quote(item->entry->id),
+                              cli_quote(existing_getz(&existing, "account"))));
+    }
+
+    if (!account_exists(batch, i, item->account)) {
+        return no_account(item);
+    }
+
+    compare(batch, item, &existing, "client");
+
+    if (item->verdict == CLI_ITEM_CREATED
+        || item->verdict == CLI_ITEM_REPLACED)
+    {
+        cli_command_add(cli_change_add(&batch->change, "SADD",
+                            cli_store_key(batch->cli, "clients:", account)),
+                        item->entry->id);
+        write_hash(batch, item, &existing);
+    }
+
+    return CLI_OK;
+}
+
+
 /* the id is another credential's, in the store or in a line before */
 static int
 id_taken(const cli_batch_t *batch, size_t i)
@@ -282,7 +336,7 @@ id_taken(const cli_batch_t *batch, size_t i)
     for (k = 0; k < i; k++) {
         other = &batch->items[k];
 
-        if (other->entry != NULL && !other->entry->account
+        if (other->entry != NULL && other->entry->type == &cli_type_credential
             && (other->verdict == CLI_ITEM_CREATED
                 || other->verdict == CLI_ITEM_REPLACED)
             && same(other->entry->id, item->entry->id)
@@ -429,9 +483,7 @@ credential_refused(cli_batch_t *batch, size_t i, const existing_t *existing)
     }
 
     if (!account_exists(batch, i, item->account)) {
-        (void) bad(item, cli_format("there is no account %s, neither in the "
-                              "store nor in a line before",
-                              cli_quote(cli_entry_get(entry, "account"))));
+        (void) no_account(item);
         return 1;
     }
 
@@ -474,19 +526,28 @@ static void
 credential_write(cli_batch_t *batch, const cli_item_t *item,
     const existing_t *existing, int64_t end)
 {
-    oa_str_t       id, at;
+    oa_str_t       id, at, account;
     cli_t         *cli;
     cli_change_t  *change;
 
     cli = batch->cli;
+    account = cli_entry_get(item->entry, "account");
     change = &batch->change;
     id = cli_store_key(cli, "id:", item->entry->id);
 
     cli_command_add(cli_change_add(change, "SET", id), item->entry->digest);
-    cli_command_add(cli_change_add(change, "SADD",
-                        cli_store_key(cli, "credentials:",
-                                      cli_entry_get(item->entry, "account"))),
-                    item->entry->id);
+
+    if (oa_text_eq(cli_entry_get(item->entry, "kind"),
+                   oa_kind_name(OA_KIND_API_KEY)))
+    {
+        cli_command_add(cli_change_add(change, "SADD",
+                            cli_store_key(cli, "credentials:", account)),
+                        item->entry->id);
+
+    } else {
+        cli_issued_add(change, account, item->entry->id, end);
+    }
+
     write_hash(batch, item, existing);
 
     if (end != 0) {
@@ -541,8 +602,13 @@ judge_credential(cli_batch_t *batch, size_t i)
 int
 cli_judge(cli_batch_t *batch, size_t i)
 {
+    const cli_type_t  *type;
+
     batch->items[i].bad = NULL;
 
-    return batch->items[i].entry->account ? judge_account(batch, i)
-                                          : judge_credential(batch, i);
+    type = batch->items[i].entry->type;
+
+    return (type == &cli_type_account) ? judge_account(batch, i)
+           : (type == &cli_type_client) ? judge_client(batch, i)
+           : judge_credential(batch, i);
 }

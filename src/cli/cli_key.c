@@ -4,6 +4,7 @@
 
 #include "cli_account.h"
 #include "cli_credential.h"
+#include "cli_issued.h"
 #include "cli_key.h"
 #include "cli_key_import.h"
 #include "cli_memory.h"
@@ -164,19 +165,35 @@ list_ids(cli_t *cli, oa_str_t **ids, size_t *n)
         return rc;
     }
 
-    return cli_store_members(cli, cli_store_key(cli, "credentials:", account),
-                             ids, n);
+    rc = cli_store_members(cli, cli_store_key(cli, "credentials:", account),
+                           ids, n);
+
+    if (rc == CLI_OK) {
+        cli_issued_sweep(cli, account, *ids, *n);
+    }
+
+    return rc;
 }
 
 
-/* ids -> records of keys; what is none, or has none, is passed over */
+/*
+ * ids -> records of keys; what is none, or has none, is passed over. There may
+ * be far more tokens than keys, and their ids tell.
+ */
 static int
-list_records(cli_t *cli, const oa_str_t *ids, size_t n,
-    cli_record_t **records, size_t *found)
+list_records(cli_t *cli, oa_str_t *ids, size_t n, cli_record_t **records,
+    size_t *found)
 {
     int     rc;
     size_t  i, k;
 
+    for (i = 0, k = 0; i < n; i++) {
+        if (ids[i].len < 4 || memcmp(ids[i].data, "tok_", 4) != 0) {
+            ids[k++] = ids[i];
+        }
+    }
+
+    n = k;
     *records = cli_alloc((n + 1) * sizeof(cli_record_t));
 
     rc = cli_credential_read_ids(cli, ids, n, *records, &n);

@@ -113,6 +113,7 @@ set(cli_entry_t *entry, const char *field, oa_str_t value)
 static void
 entry_make(cli_t *cli, const cli_new_t *new, cli_entry_t *entry)
 {
+    entry->type = &cli_type_credential;
     set(entry, "v", cli_str(cli_format("%d", OA_RECORD_VERSION)));
     set(entry, "kind", cli_str(oa_kind_name(OA_KIND_API_KEY)));
     set(entry, "account", new->account);

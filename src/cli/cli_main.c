@@ -22,6 +22,7 @@
 static const cli_noun_t *const  nouns[] = {
     &cli_account_noun,
     &cli_key_noun,
+    &cli_client_noun,
     &cli_token_noun,
     &cli_pepper_noun,
     &cli_import_noun,

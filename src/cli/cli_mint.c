@@ -6,6 +6,8 @@
 
 #include "cli_account.h"
 #include "cli_credential.h"
+#include "cli_entry.h"
+#include "cli_issued.h"
 #include "cli_memory.h"
 #include "cli_output.h"
 #include "cli_text.h"
@@ -24,7 +26,6 @@
 #define ID_LEN        16
 #define HINT_LEN      4
 #define MINT_TRIES    64
-#define TOKEN_GRACE   86400     /* a token's record outlives it by a day */
 
 
 typedef struct {
@@ -174,17 +175,24 @@ new_change(cli_t *cli, const cli_new_t *new, const cli_credential_t *written,
     key = written->record.key;
 
     cli_command_add(cli_change_add(change, "SET", id), written->digest);
-    cli_command_add(cli_change_add(change, "SADD",
-                                   cli_store_key(cli, "credentials:",
-                                                 new->account)), new->id);
+
+    if (new->kind->kind == OA_KIND_API_KEY) {
+        cli_command_add(cli_change_add(change, "SADD",
+                                       cli_store_key(cli, "credentials:",
+                                                     new->account)), new->id);
+
+    } else {
+        cli_issued_add(change, new->account, new->id,
+                       new->expires + CLI_TOKEN_GRACE);
+    }
 
     /* what makes it live comes last of the three */
 
     new_record(cli, new, cli_change_add(change, "HSET", key));
 
     if (new->kind->kind == OA_KIND_ACCESS_TOKEN) {
-        expire_at(change, id, new->expires + TOKEN_GRACE);
-        expire_at(change, key, new->expires + TOKEN_GRACE);
+        expire_at(change, id, new->expires + CLI_TOKEN_GRACE);
+        expire_at(change, key, new->expires + CLI_TOKEN_GRACE);
     }
 
     cli_change_audit(change, cli_format("%s.%s", new->kind->noun,

@@ -12,6 +12,7 @@
 extern const cli_noun_t  cli_account_noun;
 extern const cli_noun_t  cli_key_noun;
 extern const cli_noun_t  cli_token_noun;
+extern const cli_noun_t  cli_client_noun;
 extern const cli_noun_t  cli_pepper_noun;
 extern const cli_noun_t  cli_import_noun;
 extern const cli_noun_t  cli_export_noun;

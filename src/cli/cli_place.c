@@ -257,6 +257,9 @@ block_read(const cli_directive_t *block, cli_place_t *place)
 
         } else if (cli_directive_is(d, "opsauth_credential")) {
             place->credential = d;
+
+        } else if (cli_directive_is(d, "opsauth_introspection")) {
+            place->introspection = is_off(d) ? NULL : d;
         }
     }
 
@@ -280,6 +283,18 @@ cli_place_read(const cli_site_t *site, cli_place_t *place)
 
     for (i = 0; i < site->n && rc == CLI_OK; i++) {
         rc = block_read(site->blocks[i], place);
+    }
+
+    /* an endpoint of the token service is not guarded: it has logins */
+
+    place->service = (site->location != NULL)
+                     ? cli_directive_find(site->location->first,
+                                          "opsauth_oauth") : NULL;
+
+    if (place->service != NULL) {
+        place->guard = place->service;
+        place->store = NULL;
+        place->shadow = 0;
     }
 
     return rc;

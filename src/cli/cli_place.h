@@ -26,6 +26,9 @@ typedef struct {
     const cli_directive_t   *admin;
     const cli_directive_t   *credential;
     const cli_directive_t   *off;           /* opsauth_require off */
+    const cli_directive_t   *service;       /* opsauth_oauth: answers itself */
+    const cli_directive_t   *introspection; /* whom unknown tokens are asked
+                                               of; NULL: nobody */
     const cli_directive_t  **lines;         /* of the policy's rules */
     oa_policy_t              policy;
 } cli_place_t;

@@ -65,18 +65,12 @@ cli_store_open(cli_t *cli)
 
 
 int
-cli_store_hasher(cli_t *cli)
+cli_store_peppers(cli_t *cli, oa_str_t peppers[OA_PEPPERS_MAX], size_t *n)
 {
     int             rc;
-    size_t          n;
-    oa_rc_t         ok;
-    oa_str_t        text, peppers[OA_PEPPERS_MAX];
+    oa_str_t        text;
     const char     *error;
     cli_setting_t  *file;
-
-    if (cli->hasher.n != 0) {
-        return CLI_OK;
-    }
 
     rc = cli_config_read(cli);
 
@@ -100,13 +94,38 @@ cli_store_hasher(cli_t *cli)
         return rc;
     }
 
-    if (oa_pepper_parse(text, peppers, &n, &error) != OA_OK) {
+    if (oa_pepper_parse(text, peppers, n, &error) != OA_OK) {
         return cli_fail(CLI_FAILED, "the pepper file %s (%s) is not valid: "
                         "%s", cli_quotez(file->value), file->from, error);
     }
 
+    return CLI_OK;
+}
+
+
+int
+cli_store_hasher(cli_t *cli)
+{
+    int       rc;
+    size_t    i, n;
+    oa_rc_t   ok;
+    oa_str_t  peppers[OA_PEPPERS_MAX];
+
+    if (cli->hasher.n != 0) {
+        return CLI_OK;
+    }
+
+    rc = cli_store_peppers(cli, peppers, &n);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+
     ok = oa_hasher_init(&cli->hasher, peppers, n);
-    OPENSSL_cleanse((void *) text.data, text.len);
+
+    for (i = 0; i < n; i++) {
+        OPENSSL_cleanse((void *) peppers[i].data, peppers[i].len);
+    }
 
     return (ok == OA_OK) ? CLI_OK : cli_fail(CLI_FAILED, "libcrypto failed");
 }
@@ -243,13 +262,16 @@ id_order(const void *one, const void *two)
 }
 
 
-/* SCAN and SSCAN: all elements, less skip bytes in front of each */
+/*
+ * SCAN, SSCAN and ZSCAN: all elements, less skip bytes in front of each; of a
+ * sorted set every second one is a score
+ */
 static int
 scan(cli_t *cli, const char *name, oa_str_t key, const char *pattern,
     size_t skip, oa_str_t **ids, size_t *n)
 {
     int             rc;
-    size_t          i, k, room;
+    size_t          i, k, step, room;
     oa_str_t        s;
     redisReply     *reply, *found;
     const char     *cursor;
@@ -258,6 +280,7 @@ scan(cli_t *cli, const char *name, oa_str_t key, const char *pattern,
     *ids = NULL;
     *n = room = 0;
     cursor = "0";
+    step = (strcmp(name, "ZSCAN") == 0) ? 2 : 1;
 
     do {
         command = cli_command(name, key);
@@ -283,7 +306,7 @@ scan(cli_t *cli, const char *name, oa_str_t key, const char *pattern,
         cursor = reply->element[0]->str;
         found = reply->element[1];
 
-        for (i = 0; i < found->elements; i++) {
+        for (i = 0; i < found->elements; i += step) {
             s = cli_reply_str(found->element[i]);
 
             if (s.len <= skip) {
@@ -360,6 +383,13 @@ int
 cli_store_members(cli_t *cli, oa_str_t key, oa_str_t **ids, size_t *n)
 {
     return scan(cli, "SSCAN", key, "*", 0, ids, n);
+}
+
+
+int
+cli_store_ranked(cli_t *cli, oa_str_t key, oa_str_t **members, size_t *n)
+{
+    return scan(cli, "ZSCAN", key, "*", 0, members, n);
 }
 
 

@@ -41,6 +41,9 @@ int cli_store_open(cli_t *cli);
 /* the hasher of the pepper file, read at the first call */
 int cli_store_hasher(cli_t *cli);
 
+/* the peppers themselves, newest first; wiped at the end of the run */
+int cli_store_peppers(cli_t *cli, oa_str_t peppers[OA_PEPPERS_MAX], size_t *n);
+
 /* <prefix><kind><id> */
 oa_str_t cli_store_key(cli_t *cli, const char *kind, oa_str_t id);
 
@@ -63,6 +66,9 @@ int cli_store_scan(cli_t *cli, const char *kind, oa_str_t **ids, size_t *n);
 
 /* the same for the members of a set */
 int cli_store_members(cli_t *cli, oa_str_t key, oa_str_t **ids, size_t *n);
+
+/* and of a sorted set */
+int cli_store_ranked(cli_t *cli, oa_str_t key, oa_str_t **members, size_t *n);
 
 /* data NULL where the field is absent */
 oa_str_t cli_record_get(const cli_record_t *record, const char *field);

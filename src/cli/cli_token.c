@@ -1,6 +1,6 @@
 /*
  * opsauth token ...: access tokens, issued by hand. The token service of the
- * gateway makes the same records.
+ * gateway makes the same records, and refresh tokens besides.
  */
 
 #include "cli_credential.h"
@@ -33,6 +33,13 @@ static const cli_option_t  issue_options[] = {
 };
 
 
+static const cli_option_t  list_options[] = {
+    { "account", 0, 0, "ID", "whose tokens" },
+    { "client", 0, 0, "ID", "only those of this client" },
+    { NULL, 0, 0, NULL, NULL }
+};
+
+
 static const cli_option_t  revoke_options[] = {
     CLI_WAIT_OPTIONS,
     { NULL, 0, 0, NULL, NULL }
@@ -50,9 +57,20 @@ static const cli_verb_t  token_verbs[] = {
       "15m\n",
       token_issue },
 
+    { "list", "--account ID", 0, 0,
+      "list the tokens of an account, whoever issued them", list_options,
+      "A refresh token has no id of its own; revoke its client, or the token "
+      "itself.\n"
+      "\n"
+      "  opsauth token list --account crm\n"
+      "  opsauth token list --account crm --client client_5Uq0YbJm2wNfRkZx "
+      "--json\n",
+      cli_token_list },
+
     { "revoke", "ID...", 1, 1024, "end tokens for good", revoke_options,
       "ID is the token's public id (tok_...). With - the tokens themselves are "
-      "read\nfrom stdin, one a line.\n"
+      "read\nfrom stdin, one a line: also refresh tokens, which end with all "
+      "of their family and\nthe access tokens that these gave.\n"
       "\n"
       CLI_WAIT_TEXT
       "\n"
@@ -64,7 +82,7 @@ static const cli_verb_t  token_verbs[] = {
 
 
 const cli_noun_t  cli_token_noun = {
-    "token", "OAuth access tokens, issued by hand",
+    "token", "OAuth access tokens: issued by hand, listed, revoked",
     token_verbs, NULL
 };
 

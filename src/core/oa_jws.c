@@ -177,7 +177,7 @@ oa_jws_alg(oa_str_t name)
         }
     }
 
-    return OA_JWS_NONE;
+    return oa_text_eq(name, "Ed25519") ? OA_JWS_EDDSA : OA_JWS_NONE;
 }
 
 

@@ -48,6 +48,7 @@ typedef struct {
    or over OA_JWS_MAX */
 oa_rc_t oa_jws_split(oa_str_t text, oa_jws_t *jws);
 
+/* "Ed25519", RFC 9864's name, is EdDSA here: there is no other curve */
 oa_jws_alg_t oa_jws_alg(oa_str_t name);
 const char *oa_jws_alg_name(oa_jws_alg_t alg);
 

@@ -19,7 +19,7 @@
 #include "oa_text.h"
 
 
-#define OA_RECORD_LAYOUT            2
+#define OA_RECORD_LAYOUT            3
 
 #define OA_RECORD_CREDENTIAL        'C'
 #define OA_RECORD_ACCOUNT           'A'
@@ -29,6 +29,12 @@
 
 #define OA_RECORD_TEXTS             6       /* of either kind */
 
+/* flags of a credential */
+#define OA_RECORD_INTROSPECTED      1
+#define OA_RECORD_CLAIMS            2       /* behind the texts: its own */
+
+#define OA_RECORD_CLAIM_TEXTS       3
+
 
 typedef struct {
     unsigned char  type;
@@ -36,7 +42,8 @@ typedef struct {
     unsigned char  kind;
     unsigned char  state;
     unsigned char  environment;
-    unsigned char  unused[3];
+    unsigned char  flags;
+    unsigned char  unused[2];
     int64_t        expires;
     int64_t        deprecated;
     uint16_t       len[OA_RECORD_TEXTS];
@@ -54,93 +61,157 @@ typedef struct {
 } oa_account_header_t;
 
 
+/* few credentials have any: they are no matter to the others */
+typedef struct {
+    uint16_t       present;                 /* bit n: text n stands in place of
+                                               the account's */
+    uint16_t       len[OA_RECORD_CLAIM_TEXTS];
+} oa_claims_header_t;
+
+
 _Static_assert(sizeof(oa_credential_header_t) == 56, "padding");
+_Static_assert(sizeof(oa_claims_header_t) == 8, "padding");
 _Static_assert(sizeof(oa_account_header_t) == 16, "padding");
 
 
-/* the block as it is being written */
+/* a record that is being packed */
 typedef struct {
-    unsigned char  *start;
-    size_t          len;
-} oa_record_block_t;
+    const oa_str_t          *values;
+    const oa_record_form_t  *forms;
+    unsigned                 at;            /* the field that is looked at */
+    unsigned char           *start;
+    size_t                   len;           /* of the block, so far */
+    uint16_t                *lens;          /* of its texts, in the header */
+} oa_record_packer_t;
 
 
-/* one text of the block: the field it comes from, and how it is written */
-typedef struct {
-    unsigned    field;
-    oa_rc_t   (*put)(oa_record_block_t *block, oa_str_t text, uint16_t *len);
-} oa_record_layout_t;
+static int oa_credential_facts(oa_record_packer_t *packer,
+    oa_credential_header_t *header);
+static int oa_credential_texts(oa_record_packer_t *packer);
+static int oa_credential_own(oa_record_packer_t *packer,
+    unsigned char *flags);
+static int oa_claims_texts(oa_record_packer_t *packer);
+static int oa_account_texts(oa_record_packer_t *packer, oa_str_t id);
+static int oa_record_absent(const oa_str_t *values, size_t n);
 
 
-static oa_rc_t oa_record_put_all(oa_record_block_t *block,
-    const oa_record_layout_t *layout, size_t n, const oa_str_t *values,
-    const oa_str_t *names, uint16_t *lens, oa_str_t *field);
-static oa_rc_t oa_record_put(oa_record_block_t *block, oa_str_t text,
-    uint16_t *len);
-static oa_rc_t oa_record_put_set(oa_record_block_t *block, oa_str_t text,
-    uint16_t *len);
-static oa_rc_t oa_record_put_ips(oa_record_block_t *block, oa_str_t text,
-    uint16_t *len);
+/*
+ * Goes on to field i: it is there and not too long, or absent and not required.
+ * What it says is still to be checked; most forms hold for an absent one, which
+ * is an empty text.
+ */
+
+static inline int
+oa_record_at(oa_record_packer_t *packer, unsigned i)
+{
+    oa_str_t                 value;
+    const oa_record_form_t  *form;
+
+    value = packer->values[i];
+    form = &packer->forms[i];
+    packer->at = i;
+
+    return value.data ? value.len <= form->max : !form->required;
+}
 
 
-/* in the order of the lengths in the header; the views follow it */
+/* 0: a value that is well-formed alone can be too much with the others */
 
-static const oa_record_layout_t  oa_credential_layout[OA_RECORD_TEXTS] = {
-    { OA_CREDENTIAL_ID, oa_record_put },
-    { OA_CREDENTIAL_ACCOUNT, oa_record_put },
-    { OA_CREDENTIAL_SCOPES, oa_record_put_set },
-    { OA_CREDENTIAL_IPS, oa_record_put_ips },
-    { OA_CREDENTIAL_SUBJECT, oa_record_put },
-    { OA_CREDENTIAL_CLIENT, oa_record_put }
-};
+static inline int
+oa_record_put(oa_record_packer_t *packer, oa_str_t text, unsigned n)
+{
+    if (text.len > OA_RECORD_MAX - packer->len) {
+        return 0;
+    }
 
-/* behind the id, which is no field */
+    if (text.len != 0) {
+        memcpy(packer->start + packer->len, text.data, text.len);
+    }
 
-static const oa_record_layout_t  oa_account_layout[OA_RECORD_TEXTS - 1] = {
-    { OA_ACCOUNT_TENANT, oa_record_put },
-    { OA_ACCOUNT_AFFILIATE, oa_record_put },
-    { OA_ACCOUNT_ROLES, oa_record_put_set },
-    { OA_ACCOUNT_IPS, oa_record_put_ips },
-    { OA_ACCOUNT_RATE, oa_record_put }
-};
+    packer->len += text.len;
+    packer->lens[n] = (uint16_t) text.len;
+
+    return 1;
+}
+
+
+static inline int
+oa_record_put_set(oa_record_packer_t *packer, oa_str_t text, unsigned n)
+{
+    size_t  len;
+
+    len = 0;
+
+    if (text.len != 0
+        && oa_set_pack(text, packer->start + packer->len,
+                       OA_RECORD_MAX - packer->len, &len)
+           != OA_OK)
+    {
+        return 0;
+    }
+
+    packer->len += len;
+    packer->lens[n] = (uint16_t) len;
+
+    return 1;
+}
+
+
+static inline int
+oa_record_put_ips(oa_record_packer_t *packer, oa_str_t text, unsigned n)
+{
+    size_t    len;
+    oa_str_t  bad;
+
+    len = 0;
+
+    if (text.len != 0
+        && oa_cidr_pack(text, packer->start + packer->len,
+                        OA_RECORD_MAX - packer->len, &len, &bad)
+           != OA_OK)
+    {
+        return 0;
+    }
+
+    packer->len += len;
+    packer->lens[n] = (uint16_t) len;
+
+    return 1;
+}
 
 
 oa_rc_t
 oa_credential_pack(const oa_str_t values[OA_CREDENTIAL_FIELDS],
     oa_hasher_t *hasher, unsigned char *out, size_t *len, oa_str_t *field)
 {
-    oa_rc_t                 rc;
+    oa_record_packer_t      packer;
     oa_credential_header_t  header;
-    oa_record_block_t       block;
     unsigned char           key[OA_DIGEST_LEN];
 
-    rc = oa_record_fields_check(oa_credential_forms, OA_CREDENTIAL_FIELDS,
-                                values, field);
-    if (rc != OA_OK) {
-        return rc;
+    *field = (oa_str_t) oa_null;
+
+    if (values[OA_CREDENTIAL_V].data == NULL
+        && oa_record_absent(values, OA_CREDENTIAL_FIELDS))
+    {
+        return OA_DECLINED;
     }
 
     memset(&header, 0, sizeof(header));
 
     header.type = OA_RECORD_CREDENTIAL;
     header.layout = OA_RECORD_LAYOUT;
-    header.kind = (unsigned char) oa_kind_value(values[OA_CREDENTIAL_KIND]);
-    header.state = (unsigned char) oa_state_value(values[OA_CREDENTIAL_STATE]);
-    header.environment = (unsigned char)
-                   oa_environment_value(values[OA_CREDENTIAL_ENVIRONMENT]);
 
-    if (oa_text_number(values[OA_CREDENTIAL_EXPIRES], INT64_MAX,
-                       &header.expires)
-        != OA_OK)
-    {
-        return OA_INVALID;
-    }
+    packer.values = values;
+    packer.forms = oa_credential_forms;
+    packer.start = out;
+    packer.len = sizeof(header);
+    packer.lens = header.len;
 
-    if (values[OA_CREDENTIAL_DEPRECATED].data != NULL
-        && oa_text_number(values[OA_CREDENTIAL_DEPRECATED], INT64_MAX,
-                          &header.deprecated)
-           != OA_OK)
+    if (!oa_credential_facts(&packer, &header)
+        || !oa_credential_texts(&packer)
+        || !oa_credential_own(&packer, &header.flags))
     {
+        *field = oa_credential_fields[packer.at];
         return OA_INVALID;
     }
 
@@ -152,20 +223,160 @@ oa_credential_pack(const oa_str_t values[OA_CREDENTIAL_FIELDS],
 
     memcpy(header.account_key, key, OA_ACCOUNT_KEY_LEN);
 
-    block.start = out;
-    block.len = sizeof(header);
-
-    if (oa_record_put_all(&block, oa_credential_layout, OA_RECORD_TEXTS,
-                          values, oa_credential_fields, header.len, field)
-        != OA_OK)
-    {
-        return OA_INVALID;
-    }
-
     memcpy(out, &header, sizeof(header));
-    *len = block.len;
+    *len = packer.len;
 
     return OA_OK;
+}
+
+
+/* what has a place of its own in the header */
+
+static int
+oa_credential_facts(oa_record_packer_t *packer, oa_credential_header_t *header)
+{
+    const oa_str_t  *v;
+
+    v = packer->values;
+
+    if (!oa_record_at(packer, OA_CREDENTIAL_V)
+        || !oa_field_version(v[OA_CREDENTIAL_V])
+        || !oa_record_at(packer, OA_CREDENTIAL_KIND))
+    {
+        return 0;
+    }
+
+    header->kind = (unsigned char) oa_kind_value(v[OA_CREDENTIAL_KIND]);
+
+    if (header->kind == 0 || !oa_record_at(packer, OA_CREDENTIAL_STATE)) {
+        return 0;
+    }
+
+    header->state = (unsigned char) oa_state_value(v[OA_CREDENTIAL_STATE]);
+
+    if (header->state == 0
+        || !oa_record_at(packer, OA_CREDENTIAL_ENVIRONMENT))
+    {
+        return 0;
+    }
+
+    header->environment = (unsigned char)
+                        oa_environment_value(v[OA_CREDENTIAL_ENVIRONMENT]);
+
+    return header->environment != OA_ENV_NONE
+           && oa_record_at(packer, OA_CREDENTIAL_EXPIRES)
+           && oa_text_number(v[OA_CREDENTIAL_EXPIRES], INT64_MAX,
+                             &header->expires)
+              == OA_OK
+           && oa_record_at(packer, OA_CREDENTIAL_DEPRECATED)
+           && (v[OA_CREDENTIAL_DEPRECATED].data == NULL
+               || oa_text_number(v[OA_CREDENTIAL_DEPRECATED], INT64_MAX,
+                                 &header->deprecated)
+                  == OA_OK);
+}
+
+
+/* in the order of the lengths in the header; the views follow it */
+
+static int
+oa_credential_texts(oa_record_packer_t *packer)
+{
+    const oa_str_t  *v;
+
+    v = packer->values;
+
+    return oa_record_at(packer, OA_CREDENTIAL_ID)
+           && oa_text_is_id(v[OA_CREDENTIAL_ID])
+           && oa_record_put(packer, v[OA_CREDENTIAL_ID], 0)
+
+           && oa_record_at(packer, OA_CREDENTIAL_ACCOUNT)
+           && oa_text_is_id(v[OA_CREDENTIAL_ACCOUNT])
+           && oa_record_put(packer, v[OA_CREDENTIAL_ACCOUNT], 1)
+
+           && oa_record_at(packer, OA_CREDENTIAL_SCOPES)
+           && oa_record_put_set(packer, v[OA_CREDENTIAL_SCOPES], 2)
+
+           && oa_record_at(packer, OA_CREDENTIAL_IPS)
+           && oa_record_put_ips(packer, v[OA_CREDENTIAL_IPS], 3)
+
+           && oa_record_at(packer, OA_CREDENTIAL_SUBJECT)
+           && oa_text_is_header_safe(v[OA_CREDENTIAL_SUBJECT])
+           && oa_record_put(packer, v[OA_CREDENTIAL_SUBJECT], 4)
+
+           && oa_record_at(packer, OA_CREDENTIAL_CLIENT)
+           && oa_text_is_header_safe(v[OA_CREDENTIAL_CLIENT])
+           && oa_record_put(packer, v[OA_CREDENTIAL_CLIENT], 5);
+}
+
+
+/* what few have; one that is there and empty is not one that is absent */
+
+static int
+oa_credential_own(oa_record_packer_t *packer, unsigned char *flags)
+{
+    size_t               start;
+    const oa_str_t      *v;
+    oa_claims_header_t   header;
+
+    v = packer->values;
+
+    if (v[OA_CREDENTIAL_INTROSPECTED].data != NULL) {
+        *flags |= OA_RECORD_INTROSPECTED;
+
+        if (!oa_record_at(packer, OA_CREDENTIAL_INTROSPECTED)
+            || !oa_credential_forms[OA_CREDENTIAL_INTROSPECTED]
+                    .check(v[OA_CREDENTIAL_INTROSPECTED]))
+        {
+            return 0;
+        }
+    }
+
+    memset(&header, 0, sizeof(header));
+
+    header.present = (uint16_t) ((v[OA_CREDENTIAL_TENANT].data != NULL)
+                                 | (v[OA_CREDENTIAL_AFFILIATE].data != NULL) << 1
+                                 | (v[OA_CREDENTIAL_ROLES].data != NULL) << 2);
+
+    if (header.present == 0) {
+        return 1;
+    }
+
+    if (sizeof(header) > OA_RECORD_MAX - packer->len) {
+        return 0;
+    }
+
+    start = packer->len;
+    packer->len += sizeof(header);
+    packer->lens = header.len;
+
+    if (!oa_claims_texts(packer)) {
+        return 0;
+    }
+
+    memcpy(packer->start + start, &header, sizeof(header));
+    *flags |= OA_RECORD_CLAIMS;
+
+    return 1;
+}
+
+
+static int
+oa_claims_texts(oa_record_packer_t *packer)
+{
+    const oa_str_t  *v;
+
+    v = packer->values;
+
+    return oa_record_at(packer, OA_CREDENTIAL_TENANT)
+           && oa_text_is_header_safe(v[OA_CREDENTIAL_TENANT])
+           && oa_record_put(packer, v[OA_CREDENTIAL_TENANT], 0)
+
+           && oa_record_at(packer, OA_CREDENTIAL_AFFILIATE)
+           && oa_text_is_header_safe(v[OA_CREDENTIAL_AFFILIATE])
+           && oa_record_put(packer, v[OA_CREDENTIAL_AFFILIATE], 1)
+
+           && oa_record_at(packer, OA_CREDENTIAL_ROLES)
+           && oa_record_put_set(packer, v[OA_CREDENTIAL_ROLES], 2);
 }
 
 
@@ -173,21 +384,21 @@ oa_rc_t
 oa_account_pack(oa_str_t id, const oa_str_t values[OA_ACCOUNT_FIELDS],
     unsigned char *out, size_t *len, oa_str_t *field)
 {
-    oa_rc_t              rc;
-    oa_record_block_t    block;
+    oa_record_packer_t   packer;
     oa_account_header_t  header;
 
     static const oa_str_t  account = oa_string("account");
 
-    rc = oa_record_fields_check(oa_account_forms, OA_ACCOUNT_FIELDS, values,
-                                field);
-    if (rc != OA_OK) {
-        return rc;
+    *field = (oa_str_t) oa_null;
+
+    if (values[OA_ACCOUNT_ENABLED].data == NULL
+        && oa_record_absent(values, OA_ACCOUNT_FIELDS))
+    {
+        return OA_DECLINED;
     }
 
-    *field = account;
-
     if (id.len > OA_ACCOUNT_MAX || !oa_text_is_id(id)) {
+        *field = account;
         return OA_INVALID;
     }
 
@@ -195,6 +406,17 @@ oa_account_pack(oa_str_t id, const oa_str_t values[OA_ACCOUNT_FIELDS],
 
     header.type = OA_RECORD_ACCOUNT;
     header.layout = OA_RECORD_LAYOUT;
+
+    packer.values = values;
+    packer.forms = oa_account_forms;
+    packer.start = out;
+    packer.len = sizeof(header);
+    packer.lens = header.len;
+
+    if (!oa_account_texts(&packer, id)) {
+        *field = oa_account_fields[packer.at];
+        return OA_INVALID;
+    }
 
     if (oa_text_eq(values[OA_ACCOUNT_ENABLED], "1")) {
         header.flags |= OA_RECORD_ENABLED;
@@ -204,103 +426,62 @@ oa_account_pack(oa_str_t id, const oa_str_t values[OA_ACCOUNT_FIELDS],
         header.flags |= OA_RECORD_REFRESH;
     }
 
-    block.start = out;
-    block.len = sizeof(header);
-
-    if (oa_record_put(&block, id, &header.len[0]) != OA_OK
-        || oa_record_put_all(&block, oa_account_layout,
-                             OA_RECORD_TEXTS - 1, values, oa_account_fields,
-                             &header.len[1], field)
-           != OA_OK)
-    {
-        return OA_INVALID;
-    }
-
     memcpy(out, &header, sizeof(header));
-    *len = block.len;
+    *len = packer.len;
 
     return OA_OK;
 }
 
 
-/* a value that is well-formed alone can still be too much with the others */
+/* behind the id, which is no field */
 
-static oa_rc_t
-oa_record_put_all(oa_record_block_t *block, const oa_record_layout_t *layout,
-    size_t n, const oa_str_t *values, const oa_str_t *names, uint16_t *lens,
-    oa_str_t *field)
+static int
+oa_account_texts(oa_record_packer_t *packer, oa_str_t id)
+{
+    const oa_str_t  *v;
+
+    v = packer->values;
+
+    return oa_record_at(packer, OA_ACCOUNT_ENABLED)
+           && oa_field_flag(v[OA_ACCOUNT_ENABLED])
+           && oa_record_put(packer, id, 0)
+
+           && oa_record_at(packer, OA_ACCOUNT_TENANT)
+           && oa_text_is_header_safe(v[OA_ACCOUNT_TENANT])
+           && oa_record_put(packer, v[OA_ACCOUNT_TENANT], 1)
+
+           && oa_record_at(packer, OA_ACCOUNT_AFFILIATE)
+           && oa_text_is_header_safe(v[OA_ACCOUNT_AFFILIATE])
+           && oa_record_put(packer, v[OA_ACCOUNT_AFFILIATE], 2)
+
+           && oa_record_at(packer, OA_ACCOUNT_ROLES)
+           && oa_record_put_set(packer, v[OA_ACCOUNT_ROLES], 3)
+
+           && oa_record_at(packer, OA_ACCOUNT_IPS)
+           && oa_record_put_ips(packer, v[OA_ACCOUNT_IPS], 4)
+
+           && oa_record_at(packer, OA_ACCOUNT_RATE)
+           && oa_field_rate(v[OA_ACCOUNT_RATE])
+           && oa_record_put(packer, v[OA_ACCOUNT_RATE], 5)
+
+           && oa_record_at(packer, OA_ACCOUNT_REFRESH)
+           && (v[OA_ACCOUNT_REFRESH].data == NULL
+               || oa_field_flag(v[OA_ACCOUNT_REFRESH]));
+}
+
+
+static int
+oa_record_absent(const oa_str_t *values, size_t n)
 {
     size_t  i;
 
     for (i = 0; i < n; i++) {
-
-        if (layout[i].put(block, values[layout[i].field], &lens[i]) != OA_OK) {
-            *field = names[layout[i].field];
-            return OA_INVALID;
+        if (values[i].data != NULL) {
+            return 0;
         }
     }
 
-    field->len = 0;
-    field->data = NULL;
-
-    return OA_OK;
-}
-
-
-static oa_rc_t
-oa_record_put(oa_record_block_t *block, oa_str_t text, uint16_t *len)
-{
-    if (text.len > OA_RECORD_MAX - block->len) {
-        return OA_INVALID;
-    }
-
-    if (text.len != 0) {
-        memcpy(block->start + block->len, text.data, text.len);
-    }
-
-    block->len += text.len;
-    *len = (uint16_t) text.len;
-
-    return OA_OK;
-}
-
-
-static oa_rc_t
-oa_record_put_set(oa_record_block_t *block, oa_str_t text, uint16_t *len)
-{
-    size_t  n;
-
-    if (oa_set_pack(text, block->start + block->len,
-                    OA_RECORD_MAX - block->len, &n)
-        != OA_OK)
-    {
-        return OA_INVALID;
-    }
-
-    block->len += n;
-    *len = (uint16_t) n;
-
-    return OA_OK;
-}
-
-
-static oa_rc_t
-oa_record_put_ips(oa_record_block_t *block, oa_str_t text, uint16_t *len)
-{
-    size_t    n;
-    oa_str_t  bad;
-
-    if (oa_cidr_pack(text, block->start + block->len,
-                     OA_RECORD_MAX - block->len, &n, &bad)
-        != OA_OK)
-    {
-        return OA_INVALID;
-    }
-
-    block->len += n;
-    *len = (uint16_t) n;
-
-    return OA_OK;
+    return 1;
 }
 
 
@@ -325,10 +506,36 @@ oa_record_text(const unsigned char *p, size_t len, oa_str_t *text)
 }
 
 
+/* len: of what stands behind the credential's texts */
+
+static int
+oa_record_claims_fit(const unsigned char *p, size_t len)
+{
+    size_t              i, sum;
+    oa_claims_header_t  header;
+
+    if (len < sizeof(header)) {
+        return 0;
+    }
+
+    memcpy(&header, p, sizeof(header));
+
+    sum = sizeof(header);
+
+    for (i = 0; i < OA_RECORD_CLAIM_TEXTS; i++) {
+        sum += header.len[i];
+    }
+
+    return sum == len && header.present != 0
+           && header.present < (1u << OA_RECORD_CLAIM_TEXTS);
+}
+
+
 oa_rc_t
 oa_credential_view(const unsigned char *packed, size_t len,
     oa_credential_t *credential)
 {
+    size_t                  texts;
     const unsigned char    *text;
     oa_credential_header_t  header;
 
@@ -346,15 +553,30 @@ oa_credential_view(const unsigned char *packed, size_t len,
         || header.state > OA_STATE_REVOKED
         || header.environment < OA_ENV_LIVE
         || header.environment > OA_ENV_TEST
+        || header.flags > (OA_RECORD_INTROSPECTED|OA_RECORD_CLAIMS)
         || header.expires < 0
         || header.deprecated < 0)
     {
         return OA_INVALID;
     }
 
-    if (oa_record_texts_len(header.len) != len - sizeof(header)) {
-        memset(credential, 0, sizeof(*credential));
-        return OA_INVALID;
+    texts = oa_record_texts_len(header.len);
+    credential->claims = NULL;
+
+    if (texts != len - sizeof(header)
+        || (header.flags & OA_RECORD_CLAIMS) != 0)
+    {
+        text = packed + sizeof(header) + texts;
+
+        if (texts > len - sizeof(header)
+            || (header.flags & OA_RECORD_CLAIMS) == 0
+            || !oa_record_claims_fit(text, len - sizeof(header) - texts))
+        {
+            memset(credential, 0, sizeof(*credential));
+            return OA_INVALID;
+        }
+
+        credential->claims = text;
     }
 
     text = packed + sizeof(header);
@@ -371,10 +593,38 @@ oa_credential_view(const unsigned char *packed, size_t len,
     credential->environment = (oa_environment_t) header.environment;
     credential->expires = header.expires;
     credential->deprecated = header.deprecated;
+    credential->introspected = (header.flags & OA_RECORD_INTROSPECTED) != 0;
     credential->account_key = packed
                               + offsetof(oa_credential_header_t, account_key);
 
     return OA_OK;
+}
+
+
+void
+oa_credential_claims(const oa_credential_t *credential, oa_account_t *account)
+{
+    size_t                i;
+    oa_str_t             *texts[OA_RECORD_CLAIM_TEXTS], text;
+    oa_claims_header_t    header;
+    const unsigned char  *p;
+
+    memcpy(&header, credential->claims, sizeof(header));
+
+    texts[0] = &account->tenant;
+    texts[1] = &account->affiliate;
+    texts[2] = &account->roles;
+
+    p = credential->claims + sizeof(header);
+
+    for (i = 0; i < OA_RECORD_CLAIM_TEXTS; i++) {
+
+        p = oa_record_text(p, header.len[i], &text);
+
+        if (header.present & (1u << i)) {
+            *texts[i] = text;
+        }
+    }
 }
 
 

@@ -49,6 +49,9 @@ typedef struct {
     oa_str_t              subject;      /* OAuth */
     oa_str_t              client;       /* OAuth */
     const unsigned char  *account_key;  /* OA_ACCOUNT_KEY_LEN bytes */
+    const unsigned char  *claims;       /* for oa_credential_claims(), or NULL */
+    unsigned              introspected:1;   /* another server's token: its
+                                               word for it ends at expires */
 } oa_credential_t;
 
 
@@ -65,7 +68,7 @@ typedef struct {
 
 
 /* the fields to ask Redis for (HMGET), in the order that packing expects */
-#define OA_CREDENTIAL_FIELDS   12
+#define OA_CREDENTIAL_FIELDS   16
 #define OA_ACCOUNT_FIELDS      7
 
 extern const oa_str_t  oa_credential_fields[OA_CREDENTIAL_FIELDS];
@@ -92,6 +95,14 @@ oa_rc_t oa_account_pack(oa_str_t id, const oa_str_t values[OA_ACCOUNT_FIELDS],
 oa_rc_t oa_credential_view(const unsigned char *packed, size_t len,
     oa_credential_t *credential);
 oa_rc_t oa_account_view(const unsigned char *packed, size_t len,
+    oa_account_t *account);
+
+/*
+ * Puts what the credential itself says of tenant, affiliate and roles in place
+ * of what its account says; also where that is nothing. The views point into
+ * the credential's block then. Only where credential->claims is not NULL.
+ */
+void oa_credential_claims(const oa_credential_t *credential,
     oa_account_t *account);
 
 /*

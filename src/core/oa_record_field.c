@@ -28,20 +28,16 @@ typedef struct {
 } oa_record_extra_t;
 
 
-static int oa_field_version(oa_str_t value);
 static int oa_field_kind(oa_str_t value);
 static int oa_field_state(oa_str_t value);
 static int oa_field_environment(oa_str_t value);
 static int oa_field_number(oa_str_t value);
-static int oa_field_flag(oa_str_t value);
 static int oa_field_set(oa_str_t value);
 static int oa_field_ips(oa_str_t value);
-static int oa_field_rate(oa_str_t value);
 
 static oa_rc_t oa_record_field_check(const oa_str_t *names,
     const oa_record_form_t *forms, size_t n, const char *field,
     oa_str_t value, const char **error);
-static int oa_record_form_is_packed(const oa_record_form_t *form);
 static int oa_record_form_holds(const oa_record_form_t *form, oa_str_t value);
 
 
@@ -72,7 +68,11 @@ const oa_str_t  oa_credential_fields[OA_CREDENTIAL_FIELDS] = {
     [OA_CREDENTIAL_EXPIRES] = oa_string("expires"),
     [OA_CREDENTIAL_SUBJECT] = oa_string("subject"),
     [OA_CREDENTIAL_CLIENT] = oa_string("client"),
-    [OA_CREDENTIAL_DEPRECATED] = oa_string("deprecated")
+    [OA_CREDENTIAL_DEPRECATED] = oa_string("deprecated"),
+    [OA_CREDENTIAL_TENANT] = oa_string("tenant"),
+    [OA_CREDENTIAL_AFFILIATE] = oa_string("affiliate"),
+    [OA_CREDENTIAL_ROLES] = oa_string("roles"),
+    [OA_CREDENTIAL_INTROSPECTED] = oa_string("introspected")
 };
 
 
@@ -114,6 +114,16 @@ const oa_record_form_t  oa_credential_forms[OA_CREDENTIAL_FIELDS] = {
         { 0, OA_ACCOUNT_MAX, oa_text_is_header_safe,
           OA_EXPECTED_TEXT "128 bytes" },
     [OA_CREDENTIAL_DEPRECATED] =
+        { 0, OA_RECORD_NUMBER_MAX, oa_field_number, "expected Unix seconds" },
+    [OA_CREDENTIAL_TENANT] =
+        { 0, OA_VALUE_MAX, oa_text_is_header_safe,
+          OA_EXPECTED_TEXT "256 bytes" },
+    [OA_CREDENTIAL_AFFILIATE] =
+        { 0, OA_VALUE_MAX, oa_text_is_header_safe,
+          OA_EXPECTED_TEXT "256 bytes" },
+    [OA_CREDENTIAL_ROLES] =
+        { 0, OA_SET_MAX, oa_field_set, OA_EXPECTED_SET },
+    [OA_CREDENTIAL_INTROSPECTED] =
         { 0, OA_RECORD_NUMBER_MAX, oa_field_number, "expected Unix seconds" }
 };
 
@@ -158,45 +168,6 @@ static const oa_record_extra_t  oa_record_extras[] = {
 
 #define OA_RECORD_EXTRAS                                                      \
     (sizeof(oa_record_extras) / sizeof(oa_record_extras[0]))
-
-
-oa_rc_t
-oa_record_fields_check(const oa_record_form_t *forms, size_t n,
-    const oa_str_t *values, oa_str_t *field)
-{
-    size_t           i, present;
-    const oa_str_t  *names;
-
-    names = (forms == oa_credential_forms) ? oa_credential_fields
-                                           : oa_account_fields;
-    field->len = 0;
-    field->data = NULL;
-
-    present = 0;
-
-    for (i = 0; i < n; i++) {
-        present += (values[i].data != NULL);
-    }
-
-    if (present == 0) {
-        return OA_DECLINED;
-    }
-
-    for (i = 0; i < n; i++) {
-
-        if (values[i].data == NULL
-            ? forms[i].required
-            : values[i].len > forms[i].max
-              || !(oa_record_form_is_packed(&forms[i])
-                   || forms[i].check(values[i])))
-        {
-            *field = names[i];
-            return OA_INVALID;
-        }
-    }
-
-    return OA_OK;
-}
 
 
 oa_rc_t
@@ -260,15 +231,6 @@ oa_record_field_check(const oa_str_t *names, const oa_record_form_t *forms,
 }
 
 
-/* packing itself finds what is wrong with it: once is enough */
-
-static int
-oa_record_form_is_packed(const oa_record_form_t *form)
-{
-    return form->check == oa_field_set || form->check == oa_field_ips;
-}
-
-
 static int
 oa_record_form_holds(const oa_record_form_t *form, oa_str_t value)
 {
@@ -276,13 +238,10 @@ oa_record_form_holds(const oa_record_form_t *form, oa_str_t value)
 }
 
 
-static int
+int
 oa_field_version(oa_str_t value)
 {
-    int64_t  n;
-
-    return oa_text_number(value, OA_RECORD_VERSION, &n) == OA_OK
-           && n == OA_RECORD_VERSION;
+    return value.len == 1 && value.data[0] == '0' + OA_RECORD_VERSION;
 }
 
 
@@ -316,7 +275,7 @@ oa_field_number(oa_str_t value)
 }
 
 
-static int
+int
 oa_field_flag(oa_str_t value)
 {
     return oa_text_eq(value, "0") || oa_text_eq(value, "1");
@@ -350,7 +309,7 @@ oa_field_ips(oa_str_t value)
  * empty rate the latter.
  */
 
-static int
+int
 oa_field_rate(oa_str_t value)
 {
     size_t    i, start;

@@ -30,7 +30,11 @@ enum {
     OA_CREDENTIAL_EXPIRES,
     OA_CREDENTIAL_SUBJECT,
     OA_CREDENTIAL_CLIENT,
-    OA_CREDENTIAL_DEPRECATED
+    OA_CREDENTIAL_DEPRECATED,
+    OA_CREDENTIAL_TENANT,
+    OA_CREDENTIAL_AFFILIATE,
+    OA_CREDENTIAL_ROLES,
+    OA_CREDENTIAL_INTROSPECTED
 };
 
 /* places in oa_account_fields and oa_account_forms */
@@ -48,9 +52,10 @@ extern const oa_record_form_t  oa_credential_forms[OA_CREDENTIAL_FIELDS];
 extern const oa_record_form_t  oa_account_forms[OA_ACCOUNT_FIELDS];
 
 
-/* OA_DECLINED: all are absent; OA_INVALID: *field is the first at fault */
-oa_rc_t oa_record_fields_check(const oa_record_form_t *forms, size_t n,
-    const oa_str_t *values, oa_str_t *field);
+/* what the forms of these check */
+int oa_field_version(oa_str_t value);
+int oa_field_flag(oa_str_t value);
+int oa_field_rate(oa_str_t value);
 
 /* 0: no such word */
 oa_kind_t oa_kind_value(oa_str_t word);

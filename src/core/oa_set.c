@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "oa_bytes.h"
 #include "oa_set.h"
 #include "oa_text.h"
 
@@ -59,11 +60,93 @@ oa_set_is_word(unsigned char c)
 }
 
 
+static inline oa_bytes_t
+oa_set_plain_bytes(oa_bytes_t v)
+{
+    return oa_bytes_in(v, ' ', '~') & ~(oa_bytes_t) (v == '"')
+           & ~(oa_bytes_t) (v == '\\');
+}
+
+
+/* nothing but words and spaces; 0 also for what is too short to tell so */
+
+static int
+oa_set_is_plain(oa_str_t text)
+{
+    size_t      i;
+    oa_bytes_t  ok;
+
+    if (text.len < sizeof(oa_bytes_t)) {
+        return text.len >= sizeof(oa_bytes_t) / 2
+               && oa_bytes_all(oa_set_plain_bytes(
+                                   oa_bytes_load_short(text.data, text.len)));
+    }
+
+    /* the last ones overlap with those before them */
+
+    ok = oa_set_plain_bytes(oa_bytes_load(text.data + text.len
+                                          - sizeof(oa_bytes_t)));
+
+    for (i = 0; i + sizeof(oa_bytes_t) < text.len; i += sizeof(oa_bytes_t)) {
+        ok &= oa_set_plain_bytes(oa_bytes_load(text.data + i));
+    }
+
+    return oa_bytes_all(ok);
+}
+
+
+/* words with single spaces between them and none twice: packed already */
+
+static int
+oa_set_is_packed(oa_str_t text)
+{
+    oa_str_t              word, before;
+    const unsigned char  *p, *last;
+
+    if (!oa_set_is_plain(text)) {
+        return 0;
+    }
+
+    p = text.data;
+    last = p + text.len;
+
+    before.data = p;
+
+    for ( ;; ) {
+
+        word.data = p;
+        p = memchr(p, ' ', (size_t) (last - p));
+
+        word.len = (size_t) ((p ? p : last) - word.data);
+        before.len = (size_t) (word.data - text.data);
+
+        if (word.len == 0 || (before.len && oa_set_has(before, word))) {
+            return 0;
+        }
+
+        if (p == NULL) {
+            return 1;
+        }
+
+        if (++p == last) {
+            return 0;
+        }
+    }
+}
+
+
 oa_rc_t
 oa_set_pack(oa_str_t text, unsigned char *out, size_t cap, size_t *len)
 {
     size_t    i, n, start;
     oa_str_t  word, packed;
+
+    if (text.len <= cap && oa_set_is_packed(text)) {
+        memcpy(out, text.data, text.len);
+        *len = text.len;
+
+        return OA_OK;
+    }
 
     n = 0;
     i = 0;

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "oa_bytes.h"
 #include "oa_text.h"
 
 
@@ -16,28 +17,17 @@ typedef struct {
     int64_t        seconds;
 } oa_text_unit_t;
 
+/* eight bytes, and the same widened */
+typedef uint8_t   oa_text_octets_t __attribute__((vector_size(8)));
+typedef uint16_t  oa_text_pairs_t __attribute__((vector_size(16)));
 
+
+static inline oa_bytes_t oa_text_id_bytes(oa_bytes_t v);
+static inline int oa_text_is_id_byte(unsigned char c);
 static int oa_text_hex_value(unsigned char c);
 
 
-/* the two digits of each byte */
-static const char  oa_text_pairs[] =
-    "000102030405060708090a0b0c0d0e0f"
-    "101112131415161718191a1b1c1d1e1f"
-    "202122232425262728292a2b2c2d2e2f"
-    "303132333435363738393a3b3c3d3e3f"
-    "404142434445464748494a4b4c4d4e4f"
-    "505152535455565758595a5b5c5d5e5f"
-    "606162636465666768696a6b6c6d6e6f"
-    "707172737475767778797a7b7c7d7e7f"
-    "808182838485868788898a8b8c8d8e8f"
-    "909192939495969798999a9b9c9d9e9f"
-    "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"
-    "b0b1b2b3b4b5b6b7b8b9babbbcbdbebf"
-    "c0c1c2c3c4c5c6c7c8c9cacbcccdcecf"
-    "d0d1d2d3d4d5d6d7d8d9dadbdcdddedf"
-    "e0e1e2e3e4e5e6e7e8e9eaebecedeeef"
-    "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
+static const char  oa_text_digits[] = "0123456789abcdef";
 
 
 /* letters, digits and . _ : @ -, as bits of the ASCII codes */
@@ -56,14 +46,18 @@ static const oa_text_unit_t  oa_text_units[] = {
     { 's',           1 }
 };
 
+/* as many digits make no number that int64_t can't hold */
+#define OA_TEXT_DIGITS_SAFE  18
+
 #define OA_TEXT_UNITS  (sizeof(oa_text_units) / sizeof(oa_text_units[0]))
 
 
 oa_rc_t
 oa_text_number(oa_str_t s, int64_t max, int64_t *out)
 {
-    size_t   i;
-    int64_t  n, digit;
+    size_t         i;
+    int64_t        n;
+    unsigned char  digit;
 
     if (s.len == 0 || max < 0) {
         return OA_INVALID;
@@ -73,19 +67,26 @@ oa_text_number(oa_str_t s, int64_t max, int64_t *out)
 
     for (i = 0; i < s.len; i++) {
 
-        if (s.data[i] < '0' || s.data[i] > '9') {
+        digit = (unsigned char) (s.data[i] - '0');
+
+        if (digit > 9) {
             return OA_INVALID;
         }
 
-        digit = s.data[i] - '0';
+        /* n * 10 + digit <= INT64_MAX, written so that nothing overflows */
 
-        /* n * 10 + digit <= max, written so that nothing overflows */
-
-        if (n > max / 10 || (n == max / 10 && digit > max % 10)) {
+        if (i >= OA_TEXT_DIGITS_SAFE
+            && (n > INT64_MAX / 10
+                || (n == INT64_MAX / 10 && digit > INT64_MAX % 10)))
+        {
             return OA_INVALID;
         }
 
         n = n * 10 + digit;
+    }
+
+    if (n > max) {
+        return OA_INVALID;
     }
 
     *out = n;
@@ -94,13 +95,43 @@ oa_text_number(oa_str_t s, int64_t max, int64_t *out)
 }
 
 
+/*
+ * A byte's two digits stand in two bytes of their own, the high one first in
+ * memory: each byte is widened, its halves are put in place, and all of them
+ * become digits at once.
+ */
+
 void
 oa_text_hex(const unsigned char *data, size_t n, unsigned char *out)
 {
-    size_t  i;
+    size_t            i;
+    oa_bytes_t        digits;
+    oa_text_octets_t  octets;
+    oa_text_pairs_t   pairs;
+
+    for ( /* void */ ; n >= sizeof(octets); n -= sizeof(octets)) {
+        memcpy(&octets, data, sizeof(octets));
+
+        pairs = __builtin_convertvector(octets, oa_text_pairs_t);
+
+#if (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+        pairs = pairs >> 4 | pairs << 8;
+#else
+        pairs = pairs << 4 | pairs;
+#endif
+
+        digits = (oa_bytes_t) (pairs & 0x0f0f);
+        digits += '0' + ((oa_bytes_t) (digits > 9) & ('a' - '9' - 1));
+
+        memcpy(out, &digits, sizeof(digits));
+
+        data += sizeof(octets);
+        out += sizeof(digits);
+    }
 
     for (i = 0; i < n; i++) {
-        memcpy(out + 2 * i, oa_text_pairs + 2 * data[i], 2);
+        out[2 * i] = (unsigned char) oa_text_digits[data[i] >> 4];
+        out[2 * i + 1] = (unsigned char) oa_text_digits[data[i] & 15];
     }
 }
 
@@ -272,16 +303,51 @@ oa_text_is_utf8(oa_str_t s)
 int
 oa_text_is_id(oa_str_t s)
 {
-    size_t         i;
-    unsigned char  c;
+    size_t      i;
+    oa_bytes_t  ok;
+
+    if (s.len >= sizeof(oa_bytes_t)) {
+
+        /* the last ones overlap with those before them */
+
+        ok = oa_text_id_bytes(oa_bytes_load(s.data + s.len
+                                            - sizeof(oa_bytes_t)));
+
+        for (i = 0; i + sizeof(oa_bytes_t) < s.len; i += sizeof(oa_bytes_t)) {
+            ok &= oa_text_id_bytes(oa_bytes_load(s.data + i));
+        }
+
+        return oa_bytes_all(ok);
+    }
+
+    if (s.len >= sizeof(oa_bytes_t) / 2) {
+        return oa_bytes_all(oa_text_id_bytes(oa_bytes_load_short(s.data,
+                                                                 s.len)));
+    }
 
     for (i = 0; i < s.len; i++) {
-        c = s.data[i];
-
-        if (c > 127 || !(oa_text_ids[c >> 6] >> (c & 63) & 1)) {
+        if (!oa_text_is_id_byte(s.data[i])) {
             return 0;
         }
     }
 
     return s.len != 0;
+}
+
+
+/* '-' and '.', digits and ':', '@' and capitals, '_', letters */
+
+static inline oa_bytes_t
+oa_text_id_bytes(oa_bytes_t v)
+{
+    return oa_bytes_in(v, '-', '.') | oa_bytes_in(v, '0', ':')
+           | oa_bytes_in(v, '@', 'Z') | (oa_bytes_t) (v == '_')
+           | oa_bytes_in(v, 'a', 'z');
+}
+
+
+static inline int
+oa_text_is_id_byte(unsigned char c)
+{
+    return c < 128 && (oa_text_ids[c >> 6] >> (c & 63) & 1);
 }

@@ -61,6 +61,8 @@ typedef struct {
     u_char                          packed[OA_RECORD_MAX];
     uint64_t                        invalid[16];    /* records logged as such */
     ngx_uint_t                      ninvalid;
+    ngx_queue_t                     introspections; /* under way */
+    ngx_uint_t                      nintrospections;
 } ngx_http_opsauth_worker_t;
 
 
@@ -165,6 +167,21 @@ typedef struct {
 } ngx_http_opsauth_admin_t;
 
 
+/* tokens of another authorization server; see introspection.h */
+typedef struct ngx_http_opsauth_claims_s  ngx_http_opsauth_claims_t;
+typedef struct ngx_http_opsauth_introspection_s
+    ngx_http_opsauth_introspection_t;
+
+typedef struct {
+    ngx_str_t                       uri;            /* data NULL: not set;
+                                                       len 0: off */
+    time_t                          valid;
+    const ngx_http_opsauth_claims_t  *claims;
+    ngx_str_t                       key;            /* all of this as a text:
+                                                       who shares an answer */
+} ngx_http_opsauth_introspection_conf_t;
+
+
 typedef struct {
     ngx_str_t                       store_name;     /* empty: not set here */
     u_char                         *file;           /* where it was set */
@@ -186,6 +203,7 @@ typedef struct {
     unsigned                        endpoint:1;     /* of the token service: it
                                                        authenticates by itself;
                                                        not inherited */
+    ngx_http_opsauth_introspection_conf_t  introspection;
 
     /* made of the above when the configuration is merged */
     oa_policy_t                     policy;
@@ -254,6 +272,8 @@ struct ngx_http_opsauth_ctx_s {
     ngx_table_elt_t                *retry_after;
     ngx_table_elt_t                *cache_control;
 
+    ngx_http_opsauth_introspection_t  *introspection;   /* NULL: none so far */
+
     /* memory of the request, see ngx_http_opsauth_alloc() */
     size_t                          used;
     ngx_http_opsauth_ctx_t         *spare;          /* while nobody's */
@@ -317,6 +337,13 @@ void ngx_http_opsauth_addr(ngx_http_request_t *r, oa_addr_t *addr);
 ngx_int_t ngx_http_opsauth_identify(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_store_t *store);
 
+/* forgets what was found out: identify() begins anew */
+void ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_store_t *store);
+
+/* before a request waits: ctx->event, which wakes it. NGX_ERROR: no memory */
+ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
+
 
 /* ngx_http_opsauth_worker.c */
 
@@ -325,6 +352,10 @@ ngx_http_opsauth_worker_t *ngx_http_opsauth_worker(
     ngx_http_opsauth_store_t *store);
 void ngx_http_opsauth_exit_process(ngx_cycle_t *cycle);
 void ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store);
+
+/* 1 once for each key in a while, for logs; key: 8 bytes of a digest at least */
+ngx_uint_t ngx_http_opsauth_log_once(ngx_http_opsauth_worker_t *worker,
+    const u_char *key);
 
 
 /* ngx_http_opsauth_feed.c */
@@ -424,15 +455,16 @@ char *ngx_http_opsauth_oauth_merge_conf(ngx_conf_t *cf,
     ngx_http_opsauth_loc_conf_t *prev, ngx_http_opsauth_loc_conf_t *conf);
 ngx_int_t ngx_http_opsauth_oauth_documents(ngx_conf_t *cf,
     ngx_http_opsauth_main_conf_t *omcf);
-char *ngx_http_opsauth_oauth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_oauth_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_opsauth_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_oauth_resource(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_oauth_subject(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_opsauth_resource_metadata(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
+char *ngx_http_opsauth_oauth_resource_metadata(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 
 /* seconds; the command's offset is that of ngx_http_opsauth_oauth_conf_t */
 char *ngx_http_opsauth_oauth_time(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -9,6 +9,8 @@
  *   start    | a record must be read        | join or start a read,  | AGAIN
  *            |                              | watch for an abort     |
  *   start    | Redis in backoff             | stale record or 503    | OK, 503
+ *   start    | unknown, and another server  | ask that one           | AGAIN
+ *            | may know it (introspection.c)|                        |
  *   waiting  | entered again, no answer yet | -                      | AGAIN
  *   waiting  | client gone (cleanup)        | leave the read         | -
  *   waiting  | answer, then posted event    | next read, or decide   | as above
@@ -20,6 +22,7 @@
  */
 
 #include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_introspection.h"
 
 
 static oa_reason_t ngx_http_opsauth_check_offline(
@@ -53,9 +56,9 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
     }
 
     /*
-     * A write event of an earlier response on the connection comes here too,
-     * also between the answer and its posted event. To go on then would let
-     * that event take away the handlers of whatever reads the request next.
+     * Whoever runs the phases while the request waits, or between the answer
+     * and its posted event, has nothing to go on with yet. And to do so would
+     * let that event take away the handlers of whatever reads it next.
      */
 
     if (ctx->waiting && (!ctx->answered || ctx->event.posted)) {
@@ -71,13 +74,30 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
                           : ngx_http_opsauth_check_offline(olcf, ctx);
 
     if (ctx->verdict.reason == OA_REASON_OK) {
-        rc = ngx_http_opsauth_identify(r, ctx, olcf->store);
+
+        do {
+            rc = ngx_http_opsauth_identify(r, ctx, olcf->store);
+
+            if (rc == NGX_OK) {
+                ngx_http_opsauth_decide(r, olcf, ctx);
+                rc = NGX_DECLINED;
+
+                if (ctx->verdict.reason != OA_REASON_OK
+                    && olcf->introspection.uri.len)
+                {
+                    rc = ngx_http_opsauth_introspect(r, olcf, ctx);
+                }
+            }
+
+        } while (rc == NGX_OK);
 
         if (rc == NGX_AGAIN) {
             return ngx_http_opsauth_suspend(r);
         }
 
-        ngx_http_opsauth_decide(r, olcf, ctx);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
 
     } else if (ctx->cache == NGX_HTTP_OPSAUTH_CACHE_NONE) {
         ctx->cache = NGX_HTTP_OPSAUTH_CACHE_BYPASS;
@@ -204,7 +224,8 @@ ngx_http_opsauth_answer(ngx_http_request_t *r,
 /*
  * The order is limit_req's. The read handler that tests the connection gives
  * 499 as soon as the client goes away; without it that would be noticed only
- * after the answer (CRAFT 2.2).
+ * after the answer (CRAFT 2.2). Nobody but ngx_http_opsauth_wake() goes on with
+ * the phases: epoll tells of a socket that can be written to with each request.
  */
 
 static ngx_int_t
@@ -218,7 +239,7 @@ ngx_http_opsauth_suspend(ngx_http_request_t *r)
     }
 
     r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_core_run_phases;
+    r->write_event_handler = ngx_http_request_empty_handler;
 
     return NGX_AGAIN;
 }

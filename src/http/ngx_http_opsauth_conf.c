@@ -6,6 +6,7 @@
  */
 
 #include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_introspection.h"
 
 
 static char *ngx_http_opsauth_merge_guard(ngx_conf_t *cf,
@@ -73,6 +74,7 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
      *     conf->environment = 0;
      *     conf->resource_metadata = { 0, NULL };
      *     conf->endpoint = 0;
+     *     conf->introspection.uri = { 0, NULL };
      *     conf->policy, conf->names
      */
 
@@ -84,6 +86,8 @@ ngx_http_opsauth_create_loc_conf(ngx_conf_t *cf)
     conf->admin = NGX_CONF_UNSET_PTR;
     conf->credential = NGX_CONF_UNSET_PTR;
     conf->identity = NGX_CONF_UNSET_PTR;
+    conf->introspection.valid = NGX_CONF_UNSET;
+    conf->introspection.claims = NGX_CONF_UNSET_PTR;
 
     conf->oauth = ngx_http_opsauth_oauth_create_conf(cf);
 
@@ -120,6 +124,13 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->rules, prev->rules, NULL);
     ngx_conf_merge_ptr_value(conf->admin, prev->admin,
                              &ngx_http_opsauth_default_admin);
+
+    if (ngx_http_opsauth_merge_introspection(cf, &prev->introspection,
+                                             &conf->introspection)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
 
     if (prev->identity == NGX_CONF_UNSET_PTR) {
         prev->identity = ngx_http_opsauth_identity_defaults(cf);

@@ -13,6 +13,7 @@
 
 #include "ngx_http_opsauth.h"
 #include "ngx_http_opsauth_compat.h"
+#include "ngx_http_opsauth_introspection.h"
 
 
 static ngx_int_t ngx_http_opsauth_challenge(ngx_http_request_t *r,
@@ -248,10 +249,19 @@ ngx_http_opsauth_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     ngx_http_opsauth_ctx_t        *ctx;
     ngx_http_opsauth_loc_conf_t   *olcf;
     ngx_http_opsauth_main_conf_t  *omcf;
+    ngx_http_opsauth_introspection_t  *introspection;
+
+    if (r != r->main) {
+        introspection = ngx_http_opsauth_introspection_of(r);
+
+        return introspection
+               ? ngx_http_opsauth_introspection_filter(r, introspection, in)
+               : ngx_http_next_body_filter(r, in);
+    }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_opsauth_module);
 
-    if (ctx == NULL || ctx->page == 0 || in == NULL || r != r->main) {
+    if (ctx == NULL || ctx->page == 0 || in == NULL) {
         return ngx_http_next_body_filter(r, in);
     }
 

@@ -18,8 +18,6 @@
 #include "ngx_http_opsauth.h"
 
 
-static void ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
-    ngx_http_opsauth_store_t *store);
 static void ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_status_e status, ngx_str_t *packed);
 static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
@@ -35,7 +33,6 @@ static u_char *ngx_http_opsauth_keep(ngx_http_opsauth_ctx_t *ctx,
 static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed);
-static ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
 static ngx_int_t ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_opsauth_waiter_t *waiter);
@@ -120,7 +117,7 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
 }
 
 
-static void
+void
 ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_store_t *store)
 {
@@ -214,6 +211,10 @@ ngx_http_opsauth_account_read(ngx_http_request_t *r,
             && ngx_memcmp(ctx->account.id.data, ctx->credential.account.data,
                           ctx->account.id.len) == 0)
         {
+            if (ctx->credential.claims) {
+                oa_credential_claims(&ctx->credential, &ctx->account);
+            }
+
             ctx->identity = OA_REASON_OK;
             break;
         }
@@ -223,6 +224,13 @@ ngx_http_opsauth_account_read(ngx_http_request_t *r,
         break;
 
     case NGX_OPSAUTH_UNKNOWN:
+
+        /* another server's token, of an account that is none of ours */
+
+        if (ctx->credential.introspected) {
+            ctx->identity = OA_REASON_UNKNOWN;
+            break;
+        }
 
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "opsauth: credential \"%*s\" belongs to account \"%*s\", "
@@ -373,7 +381,7 @@ ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
 
 /* for the request's first wait; many never come to one */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx)
 {
     ngx_http_cleanup_t  *cln;
@@ -491,10 +499,10 @@ ngx_http_opsauth_wake(ngx_event_t *ev)
         return;
     }
 
-    if (ngx_http_post_request(r, NULL) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_ERROR);
-        return;
-    }
+    /* as nginx does it where an event is the request's own */
+
+    r->write_event_handler = ngx_http_core_run_phases;
+    ngx_http_core_run_phases(r);
 
     ngx_http_run_posted_requests(c);
 }

@@ -15,6 +15,7 @@
 
 #include "ngx_http_opsauth.h"
 #include "ngx_http_opsauth_compat.h"
+#include "ngx_http_opsauth_introspection.h"
 
 
 typedef struct {
@@ -65,7 +66,7 @@ ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r)
     ngx_http_opsauth_loc_conf_t  *olcf;
 
     if (r != r->main) {
-        return NGX_DECLINED;
+        return ngx_http_opsauth_introspection_preaccess(r);
     }
 
     olcf = ngx_http_get_module_loc_conf(r, ngx_http_opsauth_module);

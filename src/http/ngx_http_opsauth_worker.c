@@ -8,6 +8,14 @@
 #include "ngx_http_opsauth.h"
 
 
+/* the build fails where they do not: see ngx_http_opsauth_decode() */
+typedef u_char  ngx_http_opsauth_str_layout_t
+    [sizeof(oa_str_t) == sizeof(ngx_str_t)
+     && offsetof(oa_str_t, len) == offsetof(ngx_str_t, len)
+     && offsetof(oa_str_t, data) == offsetof(ngx_str_t, data)
+     ? 1 : -1];
+
+
 static void ngx_http_opsauth_begin(void *owner, ngx_opsauth_flight_t *flight);
 static ngx_int_t ngx_http_opsauth_joinable(void *owner,
     ngx_opsauth_flight_t *flight);
@@ -42,6 +50,8 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
     }
 
     store->worker = worker;
+
+    ngx_queue_init(&worker->introspections);
 
     if (oa_hasher_init(&worker->hasher, store->peppers, store->npeppers)
         != OA_OK)
@@ -180,7 +190,6 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
 
     oa_rc_t                      rc;
     oa_str_t                     fields[NGX_OPSAUTH_VALUES_MAX], field;
-    ngx_uint_t                   i;
     ngx_http_opsauth_worker_t   *worker;
 
     if (n == 0) {
@@ -201,9 +210,9 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
         return NGX_OPSAUTH_MOVED;
     }
 
-    for (i = 0; i < n; i++) {
-        fields[i] = ngx_http_opsauth_view(&values[i]);
-    }
+    /* nginx's strings and the core's differ in nothing but a const */
+
+    ngx_memcpy(fields, values, n * sizeof(oa_str_t));
 
     if (flight->type == NGX_HTTP_OPSAUTH_CREDENTIAL) {
         rc = oa_credential_pack(fields, &worker->hasher, worker->packed, len,
@@ -267,27 +276,38 @@ ngx_http_opsauth_fill(ngx_http_opsauth_store_t *store,
 
 /* once for each record in a while, however often it is asked for */
 
-static void
-ngx_http_opsauth_log_invalid(ngx_http_opsauth_store_t *store,
-    ngx_opsauth_flight_t *flight, oa_str_t *field)
+ngx_uint_t
+ngx_http_opsauth_log_once(ngx_http_opsauth_worker_t *worker,
+    const u_char *key)
 {
-    uint64_t                    id;
-    ngx_str_t                   name;
-    ngx_uint_t                  i, n;
-    ngx_http_opsauth_worker_t  *worker;
+    uint64_t    id;
+    ngx_uint_t  i, n;
 
-    worker = store->worker;
     n = sizeof(worker->invalid) / sizeof(worker->invalid[0]);
 
-    ngx_memcpy(&id, flight->key, sizeof(uint64_t));
+    ngx_memcpy(&id, key, sizeof(uint64_t));
 
     for (i = 0; i < n; i++) {
         if (worker->invalid[i] == id) {
-            return;
+            return 0;
         }
     }
 
     worker->invalid[worker->ninvalid++ % n] = id;
+
+    return 1;
+}
+
+
+static void
+ngx_http_opsauth_log_invalid(ngx_http_opsauth_store_t *store,
+    ngx_opsauth_flight_t *flight, oa_str_t *field)
+{
+    ngx_str_t  name;
+
+    if (!ngx_http_opsauth_log_once(store->worker, flight->key)) {
+        return;
+    }
 
     name = flight->name;
 

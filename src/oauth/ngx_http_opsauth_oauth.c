@@ -6,7 +6,8 @@
  * error_page does not apply: an OAuth client needs the JSON that is answered.
  */
 
-#include "ngx_http_opsauth_oauth.h"
+#include "ngx_http_opsauth_oauth_grant.h"
+#include "ngx_http_opsauth_oauth_page.h"
 
 
 static ngx_int_t ngx_http_opsauth_oauth_check(ngx_http_opsauth_oauth_t *oauth);
@@ -22,6 +23,23 @@ static ngx_int_t ngx_http_opsauth_oauth_start(ngx_http_opsauth_oauth_t *oauth);
 static const ngx_http_opsauth_oauth_endpoint_t
     ngx_http_opsauth_oauth_endpoints[NGX_HTTP_OPSAUTH_OAUTH_KINDS] =
 {
+    [NGX_HTTP_OPSAUTH_OAUTH_TOKEN] = {
+        ngx_string("token"), NGX_HTTP_POST, ngx_string("POST"),
+        ngx_http_opsauth_oauth_token, NULL },
+
+    [NGX_HTTP_OPSAUTH_OAUTH_REVOKE] = {
+        ngx_string("revoke"), NGX_HTTP_POST, ngx_string("POST"),
+        ngx_http_opsauth_oauth_revoke, NULL },
+
+    [NGX_HTTP_OPSAUTH_OAUTH_INTROSPECT] = {
+        ngx_string("introspect"), NGX_HTTP_POST, ngx_string("POST"),
+        ngx_http_opsauth_oauth_introspect, NULL },
+
+    [NGX_HTTP_OPSAUTH_OAUTH_AUTHORIZE] = {
+        ngx_string("authorize"), NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_POST,
+        ngx_string("GET, HEAD, POST"), ngx_http_opsauth_oauth_authorize,
+        ngx_http_opsauth_oauth_authorize_failed },
+
     [NGX_HTTP_OPSAUTH_OAUTH_METADATA] = {
         ngx_string("metadata"), NGX_HTTP_GET|NGX_HTTP_HEAD,
         ngx_string("GET, HEAD"), ngx_http_opsauth_oauth_document, NULL },

@@ -6,11 +6,11 @@
  *   run.c       the runner: a step issues commands and says which step is next;
  *               that one runs when all of them were answered
  *   client.c    who asks: client authentication (assertion.c: signed logins)
- *   grant.c     what grants have in common: account, scopes, tokens
+ *   grant.c     what grants have in common: account, scopes, tokens; issue.c
  *   token.c     grants (code.c, refresh.c); revoke.c; introspect.c
  *   metadata.c  documents that clients find all this by
  *   reply.c     answers and errors
- *   conf.c      directives
+ *   conf.c      directives; variables.c
  *
  * A step is a function that returns
  *   NGX_AGAIN  by way of ngx_http_opsauth_oauth_wait(): replies are due
@@ -103,6 +103,16 @@ typedef struct {
 } ngx_http_opsauth_oauth_slot_t;
 
 
+/* how a client has logged in; see client.c */
+typedef struct {
+    unsigned                         method;    /* oa_auth_method_t; 0: a signed
+                                                   one, its header says which */
+    oa_str_t                         secret;
+    oa_str_t                         assertion;
+    ngx_http_opsauth_oauth_step_pt   next;
+} ngx_http_opsauth_oauth_login_t;
+
+
 /* of an account, what tokens depend on */
 typedef struct {
     oa_str_t                         id;
@@ -133,11 +143,15 @@ struct ngx_http_opsauth_oauth_s {
     oa_form_t                         form;     /* of the body; GET: the query */
 
     /* who asks: set when the client is authenticated; client_id earlier, as
-       the request has it, where its form is an id's */
+       the request has it, where its form is an id's. The access log has it:
+       a copy, since the form is wiped by then */
     oa_str_t                          client_id;
     oa_client_t                       client;
-    unsigned                          auth_method;  /* oa_auth_method_t */
+    ngx_http_opsauth_oauth_login_t    login;
     ngx_http_opsauth_oauth_account_t  account;
+
+    /* hex, under each pepper, of what find() was called for last */
+    ngx_str_t                         digests[OA_PEPPERS_MAX];
 
     void                             *data;     /* the endpoint's own */
 
@@ -255,6 +269,92 @@ ngx_int_t ngx_http_opsauth_oauth_header(ngx_http_request_t *r,
 /* an ngx_str_t or oa_str_t as JSON; NULL: no memory, or no UTF-8 */
 #define ngx_http_opsauth_oauth_json_str(s)                                    \
     json_stringn((const char *) (s).data, (s).len)
+
+
+/* ngx_http_opsauth_oauth_variables.c */
+
+ngx_int_t ngx_http_opsauth_oauth_add_variables(ngx_conf_t *cf);
+
+
+/* ngx_http_opsauth_oauth_client.c */
+
+/*
+ * Authenticates the client by the form and the header (RFC 6749 section 2.3,
+ * RFC 7523); next runs when that succeeded, with oauth->client. All that can be
+ * wrong with it is answered alike.
+ */
+ngx_int_t ngx_http_opsauth_oauth_login(ngx_http_opsauth_oauth_t *oauth,
+    ngx_http_opsauth_oauth_step_pt next);
+
+/* the only answer to a login that failed; reason is for the log */
+ngx_int_t ngx_http_opsauth_oauth_invalid_client(
+    ngx_http_opsauth_oauth_t *oauth, const char *reason);
+
+/* parameters of the query that belong into the body (RFC 6749 section 3.2):
+   NGX_DECLINED: there are none; else what answering returned */
+ngx_int_t ngx_http_opsauth_oauth_refuse_query(ngx_http_opsauth_oauth_t *oauth);
+
+/*
+ * The record of a client: commands of a step, replies 0 and 1. An id must be of
+ * the form that ids have. take: NGX_DECLINED there is no such client; NGX_ERROR
+ * nobody can say: the record or the store is not what it must be. *reason is
+ * for the log.
+ */
+void ngx_http_opsauth_oauth_client_ask(ngx_http_opsauth_oauth_t *oauth,
+    oa_str_t id);
+ngx_int_t ngx_http_opsauth_oauth_client_take(ngx_http_opsauth_oauth_t *oauth,
+    oa_str_t id, oa_client_t *client, const char **reason);
+ngx_uint_t ngx_http_opsauth_oauth_client_id_valid(oa_str_t id);
+
+
+/* ngx_http_opsauth_oauth_assertion.c */
+
+/* the id of the client that a signed login is for; not verified; data NULL:
+   it names none */
+oa_str_t ngx_http_opsauth_oauth_assertion_client(
+    ngx_http_opsauth_oauth_t *oauth);
+
+/*
+ * Verifies a signed login (RFC 7523 section 3). client NULL: there is none such;
+ * as much work is done as for one. OK: signed, for us and in time; *jti is to be
+ * remembered for *valid ms. DECLINED and *reason: it must be refused.
+ */
+ngx_int_t ngx_http_opsauth_oauth_assertion_check(
+    ngx_http_opsauth_oauth_t *oauth, const oa_client_t *client, ngx_str_t *jti,
+    int64_t *valid, const char **reason);
+
+
+/* ngx_http_opsauth_oauth_grant.c */
+
+/*
+ * An account: a command of a step, and its reply, the n-th of it. take sets
+ * oauth->account. NGX_DECLINED: it is missing, disabled, or the client's
+ * address is not among its allowed ones (if address is asked for); NGX_ERROR:
+ * its record is malformed.
+ */
+void ngx_http_opsauth_oauth_account_ask(ngx_http_opsauth_oauth_t *oauth,
+    oa_str_t id);
+ngx_int_t ngx_http_opsauth_oauth_account_take(ngx_http_opsauth_oauth_t *oauth,
+    ngx_uint_t n, oa_str_t id, ngx_uint_t address, const char **reason);
+
+/* hex of the digest under a pepper, in the request's pool; data NULL: failed */
+ngx_str_t ngx_http_opsauth_oauth_digest(ngx_http_opsauth_oauth_t *oauth,
+    ngx_uint_t pepper, oa_str_t text);
+
+/*
+ * Reads "<prefix><middle><digest of text>" under each pepper: commands of a
+ * step. found: the number of the first one that is there, or NGX_DECLINED.
+ * NGX_ERROR of find: no memory.
+ */
+ngx_int_t ngx_http_opsauth_oauth_find(ngx_http_opsauth_oauth_t *oauth,
+    const char *middle, oa_str_t text, ngx_uint_t nfields,
+    const char *const *fields);
+ngx_int_t ngx_http_opsauth_oauth_found(ngx_http_opsauth_oauth_t *oauth);
+
+/* n base62 characters of a new secret, wiped at the end, n a multiple of
+   OA_KEY_BODY_LEN or less than one; data NULL: failed */
+ngx_str_t ngx_http_opsauth_oauth_mint(ngx_http_opsauth_oauth_t *oauth,
+    size_t n);
 
 
 /* ngx_http_opsauth_oauth_metadata.c */

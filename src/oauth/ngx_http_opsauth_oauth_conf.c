@@ -147,7 +147,7 @@ ngx_http_opsauth_oauth_merge_store(ngx_conf_t *cf,
 /* opsauth_oauth token|revoke|introspect|authorize|metadata|resource [store] */
 
 char *
-ngx_http_opsauth_oauth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_opsauth_oauth_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_opsauth_loc_conf_t *olcf = conf;
 
@@ -256,8 +256,8 @@ ngx_http_opsauth_oauth_resource(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 /* opsauth_resource_metadata URL | off */
 
 char *
-ngx_http_opsauth_resource_metadata(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
+ngx_http_opsauth_oauth_resource_metadata(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf)
 {
     ngx_http_opsauth_loc_conf_t *olcf = conf;
 

@@ -8,7 +8,7 @@
 #include "ngx_http_opsauth_oauth.h"
 
 
-static ngx_http_opsauth_oauth_conf_t *ngx_http_opsauth_oauth_find(
+static ngx_http_opsauth_oauth_conf_t *ngx_http_opsauth_oauth_neighbour(
     ngx_http_opsauth_main_conf_t *omcf, ngx_http_opsauth_endpoint_t *place,
     ngx_uint_t kind);
 static json_t *ngx_http_opsauth_oauth_server(ngx_conf_t *cf,
@@ -34,7 +34,7 @@ ngx_http_opsauth_oauth_documents(ngx_conf_t *cf,
     for (i = 0; i < omcf->endpoints.nelts; i++) {
         conf = place[i].conf;
 
-        token = ngx_http_opsauth_oauth_find(omcf, &place[i],
+        token = ngx_http_opsauth_oauth_neighbour(omcf, &place[i],
                                             NGX_HTTP_OPSAUTH_OAUTH_TOKEN);
         if (token) {
             conf->token_url = ngx_http_opsauth_oauth_url(cf->pool, token);
@@ -75,7 +75,7 @@ ngx_http_opsauth_oauth_documents(ngx_conf_t *cf,
 
 
 static ngx_http_opsauth_oauth_conf_t *
-ngx_http_opsauth_oauth_find(ngx_http_opsauth_main_conf_t *omcf,
+ngx_http_opsauth_oauth_neighbour(ngx_http_opsauth_main_conf_t *omcf,
     ngx_http_opsauth_endpoint_t *place, ngx_uint_t kind)
 {
     ngx_uint_t                    i;
@@ -125,7 +125,7 @@ ngx_http_opsauth_oauth_server(ngx_conf_t *cf,
 
     for (i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
 
-        conf = ngx_http_opsauth_oauth_find(omcf, place, endpoints[i].kind);
+        conf = ngx_http_opsauth_oauth_neighbour(omcf, place, endpoints[i].kind);
         if (conf == NULL) {
             continue;
         }
@@ -203,8 +203,9 @@ ngx_http_opsauth_oauth_logins(json_t *document, const char *name,
 
     (void) ngx_snprintf((u_char *) key, sizeof(key),
                         "%s_auth_signing_alg_values_supported%Z", name);
-    json_object_set_new(document, key, json_pack("[s, s, s, s]", "HS256",
-                                                 "RS256", "ES256", "EdDSA"));
+    json_object_set_new(document, key, json_pack("[s, s, s, s, s]", "HS256",
+                                                 "RS256", "ES256", "Ed25519",
+                                                 "EdDSA"));
 }
 
 

@@ -3,12 +3,9 @@
  *
  * The reader keeps what it has not parsed yet; every parsed value is copied
  * into the codec's arena, since the reader moves its buffer while it parses.
- * The answer to HMGET, one array of strings and nils, is most of what comes. As
- * long as such replies lie wholly in the bytes that were fed, and the reader
- * has nothing left, they are parsed where they lie, for a tenth of the cost.
- * That way takes no decision but "yes, this": whatever is not plainly well-
- * formed, complete and within the bounds goes to the reader as it is, and all
- * that follows it in those bytes.
+ * What lies wholly in the bytes that were fed, and is an array of strings and
+ * nils, is read where it lies (ngx_opsauth_codec_flat.c), as long as the reader
+ * has nothing left.
  *
  * A root reply is codec->root, the elements of an array are one run of
  * codec->nodes, so that an announced size costs nothing beyond the arena.
@@ -24,6 +21,7 @@
  */
 
 #include "ngx_opsauth_codec.h"
+#include "ngx_opsauth_codec_flat.h"
 
 #include <stdlib.h>
 #include <hiredis/hiredis.h>
@@ -31,8 +29,6 @@
 
 /* "$-9223372036854775808\r" and room to spare */
 #define NGX_OPSAUTH_CODEC_HEADER_MAX  32
-/* of a number that can't overflow; longer ones are the reader's */
-#define NGX_OPSAUTH_CODEC_DIGITS_MAX  9
 /* CLUSTER SLOTS, the deepest that is asked for, has four */
 #define NGX_OPSAUTH_CODEC_DEPTH_MAX   5
 /* a longer string is not read over: it would hold up all behind it */
@@ -62,6 +58,7 @@ struct ngx_opsauth_codec_s {
     ngx_opsauth_reply_t   root;
     ngx_opsauth_reply_t  *nodes;
     ngx_uint_t            nnodes;       /* used */
+    ngx_str_t            *strings;      /* of a flat reply */
     u_char               *bytes;
     size_t                nbytes;       /* used */
     ngx_opsauth_reply_t   dropped;      /* stands for what is below a cut */
@@ -71,6 +68,7 @@ struct ngx_opsauth_codec_s {
     u_char               *last;
 
     unsigned              skip:1;
+    unsigned              as_strings:1;
     unsigned              cut:1;        /* the next nil stands for a string */
     unsigned              emitted:1;    /* the arena holds the last reply */
     unsigned              failed:1;
@@ -91,9 +89,8 @@ static void *ngx_opsauth_codec_bool(const redisReadTask *task, int value);
 #endif
 
 static ngx_opsauth_reply_t *ngx_opsauth_codec_node(const redisReadTask *task);
-static ngx_int_t ngx_opsauth_codec_flat(ngx_opsauth_codec_t *codec);
-static ngx_inline u_char *ngx_opsauth_codec_number(u_char *p, u_char *last,
-    size_t max, size_t *n);
+static ngx_int_t ngx_opsauth_codec_plain(ngx_opsauth_codec_t *codec);
+static void ngx_opsauth_codec_expand(ngx_opsauth_codec_t *codec);
 static ngx_int_t ngx_opsauth_codec_hand_over(ngx_opsauth_codec_t *codec);
 static ngx_int_t ngx_opsauth_codec_check(ngx_opsauth_codec_t *codec);
 static ngx_int_t ngx_opsauth_codec_pass(ngx_opsauth_codec_t *codec,
@@ -131,11 +128,13 @@ ngx_opsauth_codec_create(ngx_uint_t max_elements, size_t max_bytes)
 
     /* one more, so that an empty string at the end has an address too */
     codec->nodes = calloc(max_elements + 1, sizeof(ngx_opsauth_reply_t));
+    codec->strings = calloc(max_elements + 1, sizeof(ngx_str_t));
     codec->bytes = malloc(max_bytes + 1);
     codec->reader = redisReaderCreateWithFunctions(
                                                &ngx_opsauth_codec_functions);
 
-    if (codec->nodes == NULL || codec->bytes == NULL || codec->reader == NULL)
+    if (codec->nodes == NULL || codec->strings == NULL || codec->bytes == NULL
+        || codec->reader == NULL)
     {
         ngx_opsauth_codec_destroy(codec);
         return NULL;
@@ -158,6 +157,13 @@ ngx_opsauth_codec_skip(ngx_opsauth_codec_t *codec)
 
 
 void
+ngx_opsauth_codec_strings(ngx_opsauth_codec_t *codec)
+{
+    codec->as_strings = 1;
+}
+
+
+void
 ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec)
 {
     if (codec->reader) {
@@ -165,6 +171,7 @@ ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec)
     }
 
     free(codec->bytes);
+    free(codec->strings);
     free(codec->nodes);
     free(codec);
 }
@@ -242,7 +249,7 @@ ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
 
     if (codec->pos != codec->last) {
 
-        if (ngx_opsauth_codec_flat(codec) == NGX_OK) {
+        if (ngx_opsauth_codec_plain(codec) == NGX_OK) {
             codec->emitted = 1;
             *reply = &codec->root;
             return NGX_OK;
@@ -251,6 +258,10 @@ ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
         if (ngx_opsauth_codec_hand_over(codec) != NGX_OK) {
             return NGX_ERROR;
         }
+    }
+
+    if (codec->reader->ridx < 0 && codec->reader->pos == codec->reader->len) {
+        return NGX_AGAIN;
     }
 
     do {
@@ -278,108 +289,57 @@ ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
 }
 
 
-/*
- * One whole array of strings and nils; NGX_DECLINED: anything else, and nothing
- * is taken. The strings stay where they are.
- */
+/* one whole array of strings and nils; NGX_DECLINED: anything else, and nothing
+   is taken */
 
 static ngx_int_t
-ngx_opsauth_codec_flat(ngx_opsauth_codec_t *codec)
+ngx_opsauth_codec_plain(ngx_opsauth_codec_t *codec)
 {
-    size_t                len, room;
-    u_char               *p, *last;
-    ngx_uint_t            i, n;
-    ngx_opsauth_reply_t  *node;
+    u_char      *p;
+    ngx_uint_t   n;
 
-    p = codec->pos;
-    last = codec->last;
-
-    if (*p++ != '*') {
-        return NGX_DECLINED;
-    }
-
-    p = ngx_opsauth_codec_number(p, last, codec->max_elements, &n);
+    p = ngx_opsauth_codec_flat(codec->pos, codec->last, codec->max_elements,
+                               codec->max_bytes, codec->strings, &n);
     if (p == NULL) {
         return NGX_DECLINED;
     }
 
-    node = codec->nodes;
-    room = codec->max_bytes;
-
-    for (i = 0; i < n; i++, node++) {
-
-        ngx_memzero(node, sizeof(ngx_opsauth_reply_t));
-
-        if (last - p < 5) {                     /* "$-1\r\n", "$0\r\n\r\n" */
-            return NGX_DECLINED;
-        }
-
-        if (ngx_memcmp(p, "$-1\r\n", 5) == 0) {
-            node->type = NGX_OPSAUTH_REPLY_NIL;
-            p += 5;
-            continue;
-        }
-
-        if (*p++ != '$') {
-            return NGX_DECLINED;
-        }
-
-        p = ngx_opsauth_codec_number(p, last, room, &len);
-
-        if (p == NULL || (size_t) (last - p) < len + 2
-            || p[len] != CR || p[len + 1] != LF)
-        {
-            return NGX_DECLINED;
-        }
-
-        node->type = NGX_OPSAUTH_REPLY_STRING;
-        node->str.len = len;
-        node->str.data = p;
-
-        room -= len;
-        p += len + 2;
-    }
+    codec->pos = p;
 
     ngx_memzero(&codec->root, sizeof(ngx_opsauth_reply_t));
 
     codec->root.type = NGX_OPSAUTH_REPLY_ARRAY;
     codec->root.n = n;
-    codec->root.elements = codec->nodes;
 
-    codec->pos = p;
+    if (codec->as_strings) {
+        codec->root.strings = codec->strings;
+
+    } else {
+        ngx_opsauth_codec_expand(codec);
+    }
 
     return NGX_OK;
 }
 
 
-/* digits and CRLF, no zero ahead of others; NULL: not that, or above max */
-
-static ngx_inline u_char *
-ngx_opsauth_codec_number(u_char *p, u_char *last, size_t max, size_t *n)
+static void
+ngx_opsauth_codec_expand(ngx_opsauth_codec_t *codec)
 {
-    size_t   value;
-    u_char  *start, *end;
+    ngx_uint_t            i;
+    ngx_opsauth_reply_t  *node;
 
-    start = p;
-    end = last;
+    codec->root.elements = codec->nodes;
 
-    if (last - p > NGX_OPSAUTH_CODEC_DIGITS_MAX) {
-        end = p + NGX_OPSAUTH_CODEC_DIGITS_MAX;
+    for (i = 0; i < codec->root.n; i++) {
+        node = &codec->nodes[i];
+
+        ngx_memzero(node, sizeof(ngx_opsauth_reply_t));
+
+        if (codec->strings[i].data) {
+            node->type = NGX_OPSAUTH_REPLY_STRING;
+            node->str = codec->strings[i];
+        }
     }
-
-    for (value = 0; p < end && *p >= '0' && *p <= '9'; p++) {
-        value = value * 10 + (*p - '0');
-    }
-
-    if (p == start || (*start == '0' && p - start > 1) || value > max
-        || last - p < 2 || p[0] != CR || p[1] != LF)
-    {
-        return NULL;
-    }
-
-    *n = value;
-
-    return p + 2;
 }
 
 

@@ -30,15 +30,22 @@ struct ngx_opsauth_reply_s {
     int64_t                    integer;
     ngx_str_t                  str;         /* STRING, STATUS, ERROR */
     ngx_uint_t                 n;           /* ARRAY */
-    ngx_opsauth_reply_t       *elements;    /* NULL and n > 0: cut */
+    ngx_opsauth_reply_t       *elements;    /* NULL and n > 0: cut, unless
+                                               there are strings */
+    ngx_str_t                 *strings;     /* in place of elements, see
+                                               ngx_opsauth_codec_strings() */
     unsigned                   cut:1;       /* passed a bound, and skipped: n
                                                was announced, str is empty */
 };
 
 
-/* a command in which only the key, its second word, changes */
+/* a command in which only the key, its second word, changes, and of that only
+   what follows a prefix */
 typedef struct {
-    ngx_str_t                  head;        /* up to the key's length */
+    ngx_str_t                  prefix;
+    size_t                     name_len;    /* that lead is made for */
+    size_t                     head_len;    /* of lead, up to the key */
+    ngx_str_t                  lead;        /* with the prefix; empty: unmade */
     ngx_str_t                  tail;        /* from behind the key */
     u_char                    *data;        /* owned: ngx_free() */
 } ngx_opsauth_codec_form_t;
@@ -58,6 +65,11 @@ ngx_opsauth_codec_t *ngx_opsauth_codec_create(ngx_uint_t max_elements,
  * remains an error.
  */
 void ngx_opsauth_codec_skip(ngx_opsauth_codec_t *codec);
+/*
+ * From now on an array of strings and nils may come as strings, n of them,
+ * without elements; a nil's data is NULL, an empty string's is not.
+ */
+void ngx_opsauth_codec_strings(ngx_opsauth_codec_t *codec);
 void ngx_opsauth_codec_destroy(ngx_opsauth_codec_t *codec);
 
 /* bytes from the socket; NGX_ERROR: protocol error, a bound, no memory: the
@@ -82,14 +94,15 @@ ngx_int_t ngx_opsauth_codec_next(ngx_opsauth_codec_t *codec,
 ngx_int_t ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
     const ngx_str_t *words, ngx_log_t *log);
 
-/* words: of the command, the key left out. NGX_ERROR: no memory */
+/* words: of the command, the key left out; prefix stays the caller's.
+   NGX_ERROR: no memory */
 ngx_int_t ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
-    const ngx_str_t *words, ngx_log_t *log);
+    const ngx_str_t *words, const ngx_str_t *prefix, ngx_log_t *log);
 
-/* as encode(); the key is prefix and name */
+/* as encode(); the key is the form's prefix and name. Names of one length are
+   the cheapest */
 ngx_int_t ngx_opsauth_codec_encode_form(ngx_buf_t *buf, size_t max,
-    const ngx_opsauth_codec_form_t *form, const ngx_str_t *prefix,
-    const ngx_str_t *name, ngx_log_t *log);
+    ngx_opsauth_codec_form_t *form, const ngx_str_t *name, ngx_log_t *log);
 
 
 #endif /* NGX_OPSAUTH_CODEC_H */

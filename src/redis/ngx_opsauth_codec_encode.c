@@ -11,6 +11,8 @@
 
 static ngx_int_t ngx_opsauth_codec_reserve(ngx_buf_t *buf, size_t max,
     size_t size, ngx_log_t *log);
+static void ngx_opsauth_codec_lead(ngx_opsauth_codec_form_t *form,
+    size_t name_len);
 static u_char *ngx_opsauth_codec_word(u_char *p, const ngx_str_t *word);
 static u_char *ngx_opsauth_codec_header(u_char *p, u_char type, size_t n);
 
@@ -51,13 +53,14 @@ ngx_opsauth_codec_encode(ngx_buf_t *buf, size_t max, ngx_uint_t n,
 
 ngx_int_t
 ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
-    const ngx_str_t *words, ngx_log_t *log)
+    const ngx_str_t *words, const ngx_str_t *prefix, ngx_log_t *log)
 {
     size_t      size;
     u_char     *p;
     ngx_uint_t  i;
 
-    size = 2 * (sizeof("*\r\n") - 1 + NGX_SIZE_T_LEN);
+    size = 2 * (sizeof("*\r\n") - 1 + NGX_SIZE_T_LEN) + prefix->len
+           + sizeof("\r\n") - 1;
 
     for (i = 0; i < n; i++) {
         size += sizeof("$\r\n\r\n") - 1 + NGX_SIZE_T_LEN + words[i].len;
@@ -69,11 +72,17 @@ ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
     }
 
     form->data = p;
+    form->prefix = *prefix;
 
-    form->head.data = p;
+    form->lead.data = p;
+    form->lead.len = 0;
+
     p = ngx_opsauth_codec_header(p, '*', n + 1);
     p = ngx_opsauth_codec_word(p, &words[0]);
-    form->head.len = p - form->head.data;
+    form->head_len = p - form->lead.data;
+
+    /* room for the rest of the lead */
+    p += sizeof("$\r\n") - 1 + NGX_SIZE_T_LEN + prefix->len;
 
     form->tail.data = p;
     *p++ = CR;
@@ -91,15 +100,17 @@ ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
 
 ngx_int_t
 ngx_opsauth_codec_encode_form(ngx_buf_t *buf, size_t max,
-    const ngx_opsauth_codec_form_t *form, const ngx_str_t *prefix,
-    const ngx_str_t *name, ngx_log_t *log)
+    ngx_opsauth_codec_form_t *form, const ngx_str_t *name, ngx_log_t *log)
 {
     size_t     size;
     u_char    *p;
     ngx_int_t  rc;
 
-    size = form->head.len + sizeof("$\r\n") - 1 + NGX_SIZE_T_LEN + prefix->len
-           + name->len + form->tail.len;
+    if (form->name_len != name->len || form->lead.len == 0) {
+        ngx_opsauth_codec_lead(form, name->len);
+    }
+
+    size = form->lead.len + name->len + form->tail.len;
 
     if (buf->start == NULL || size > (size_t) (buf->end - buf->last)) {
         rc = ngx_opsauth_codec_reserve(buf, max, size, log);
@@ -108,9 +119,7 @@ ngx_opsauth_codec_encode_form(ngx_buf_t *buf, size_t max,
         }
     }
 
-    p = ngx_cpymem(buf->last, form->head.data, form->head.len);
-    p = ngx_opsauth_codec_header(p, '$', prefix->len + name->len);
-    p = ngx_cpymem(p, prefix->data, prefix->len);
+    p = ngx_cpymem(buf->last, form->lead.data, form->lead.len);
 
     if (name->len) {
         p = ngx_cpymem(p, name->data, name->len);
@@ -119,6 +128,20 @@ ngx_opsauth_codec_encode_form(ngx_buf_t *buf, size_t max,
     buf->last = ngx_cpymem(p, form->tail.data, form->tail.len);
 
     return NGX_OK;
+}
+
+
+static void
+ngx_opsauth_codec_lead(ngx_opsauth_codec_form_t *form, size_t name_len)
+{
+    u_char  *p;
+
+    p = form->lead.data + form->head_len;
+    p = ngx_opsauth_codec_header(p, '$', form->prefix.len + name_len);
+    p = ngx_cpymem(p, form->prefix.data, form->prefix.len);
+
+    form->lead.len = p - form->lead.data;
+    form->name_len = name_len;
 }
 
 

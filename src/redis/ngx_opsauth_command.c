@@ -46,6 +46,8 @@ static void ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
 static ngx_uint_t ngx_opsauth_command_is_over(ngx_uint_t n,
     const ngx_str_t *words);
+static void ngx_opsauth_command_tell(ngx_opsauth_command_handler_pt handler,
+    void *data, ngx_opsauth_reply_t *reply);
 static ngx_int_t ngx_opsauth_script_send(ngx_opsauth_command_t *command,
     ngx_opsauth_script_t *script, ngx_uint_t by_text,
     ngx_opsauth_redis_error_e *error);
@@ -254,9 +256,44 @@ ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
 
     ngx_opsauth_command_free(command);
 
-    if (handler) {
-        handler(data, reply, error);
+    if (handler == NULL) {
+        return;
     }
+
+    if (reply && reply->strings) {
+        ngx_opsauth_command_tell(handler, data, reply);
+        return;
+    }
+
+    handler(data, reply, error);
+}
+
+
+/* the connection's replies come as strings where they can; a command's caller
+   finds the elements that its command may also have as something else */
+
+static void
+ngx_opsauth_command_tell(ngx_opsauth_command_handler_pt handler, void *data,
+    ngx_opsauth_reply_t *reply)
+{
+    ngx_uint_t           i;
+    ngx_opsauth_reply_t  root, elements[NGX_OPSAUTH_REDIS_REPLY_ELEMENTS];
+
+    root = *reply;
+    root.elements = elements;
+    root.strings = NULL;
+
+    ngx_memzero(elements, root.n * sizeof(ngx_opsauth_reply_t));
+
+    for (i = 0; i < root.n; i++) {
+
+        if (reply->strings[i].data) {
+            elements[i].type = NGX_OPSAUTH_REPLY_STRING;
+            elements[i].str = reply->strings[i];
+        }
+    }
+
+    handler(data, &root, NGX_OPSAUTH_REDIS_OK);
 }
 
 

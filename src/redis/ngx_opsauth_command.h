@@ -36,11 +36,12 @@ typedef struct {
  * Called once for each command that was accepted, as by
  * ngx_opsauth_redis_handler_pt: from the connection's events, never from within
  * the call that sends, so that it may send, and must not run a request. The
- * reply is valid during the call only. OK: there is one, and it is no error.
- * Otherwise it is NULL, or the error reply whose class is *error. After CLOSED
- * and TIMEOUT nobody knows whether the command was done, after all others it
- * was not (DOWN, FULL: nothing was sent; the rest: an error reply; a script
- * that raises one has not written, if it writes last).
+ * reply is valid during the call only; an array has its elements, never
+ * strings. OK: there is one, and it is no error. Otherwise it is NULL, or the
+ * error reply whose class is error. After CLOSED and TIMEOUT nobody knows
+ * whether the command was done, after all others it was not (DOWN, FULL:
+ * nothing was sent; the rest: an error reply; a script that raises one has not
+ * written, if it writes last).
  */
 typedef void (*ngx_opsauth_command_handler_pt)(void *data,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);

@@ -104,6 +104,10 @@ ngx_opsauth_link_connect(ngx_opsauth_link_t *link)
         ngx_opsauth_codec_skip(link->codec);
     }
 
+    if (link->kind->strings) {
+        ngx_opsauth_codec_strings(link->codec);
+    }
+
     if (link->conf->resolver && link->conf->host.len
         && ngx_opsauth_link_resolve(link) == NGX_OK)
     {

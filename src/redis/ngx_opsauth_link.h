@@ -49,6 +49,7 @@ typedef struct {
     ngx_uint_t    level;            /* of the line that says "is down" */
     unsigned      idle:1;           /* nginx may close it whenever it quits */
     unsigned      skip:1;           /* larger replies are cut, not refused */
+    unsigned      strings:1;        /* it takes arrays as strings */
 
     /* of one reply */
     ngx_uint_t    max_elements;

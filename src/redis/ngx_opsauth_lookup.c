@@ -50,13 +50,17 @@ static ngx_opsauth_flight_t *ngx_opsauth_lookup_start(
 static ngx_int_t ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight);
 static ngx_opsauth_codec_form_t *ngx_opsauth_lookup_form(
     ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind);
+static ngx_opsauth_codec_form_t *ngx_opsauth_lookup_new_form(
+    ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind);
 static ngx_opsauth_flight_t *ngx_opsauth_lookup_alloc(
     ngx_opsauth_lookup_t *lookup);
 static void ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight);
 static void ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
-static ngx_uint_t ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
-    ngx_opsauth_reply_t *reply, ngx_str_t *values, ngx_opsauth_status_e *why);
+static ngx_str_t *ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
+    ngx_opsauth_reply_t *reply, ngx_str_t *room, ngx_opsauth_status_e *why);
+static ngx_int_t ngx_opsauth_lookup_strings(ngx_opsauth_reply_t *reply,
+    ngx_str_t *values);
 
 
 ngx_opsauth_lookup_t *
@@ -269,8 +273,7 @@ ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight)
     cmd->data = flight;
     cmd->sent_at = 0;
 
-    if (ngx_opsauth_redis_send(lookup->redis, cmd, form,
-                               &flight->kind->prefix, &flight->name, &error)
+    if (ngx_opsauth_redis_send(lookup->redis, cmd, form, &flight->name, &error)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -286,13 +289,11 @@ ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight)
 
 /* all that does not change from one read to the next is encoded once */
 
-static ngx_opsauth_codec_form_t *
+static ngx_inline ngx_opsauth_codec_form_t *
 ngx_opsauth_lookup_form(ngx_opsauth_lookup_t *lookup,
     const ngx_opsauth_lookup_kind_t *kind)
 {
-    ngx_str_t                   words[1 + NGX_OPSAUTH_VALUES_MAX];
-    ngx_uint_t                  i;
-    ngx_opsauth_lookup_form_t  *form;
+    ngx_uint_t  i;
 
     for (i = 0; i < lookup->nforms; i++) {
         if (lookup->forms[i].kind == kind) {
@@ -300,18 +301,29 @@ ngx_opsauth_lookup_form(ngx_opsauth_lookup_t *lookup,
         }
     }
 
-    if (i == NGX_OPSAUTH_LOOKUP_KINDS_MAX) {
+    return ngx_opsauth_lookup_new_form(lookup, kind);
+}
+
+
+static ngx_opsauth_codec_form_t *
+ngx_opsauth_lookup_new_form(ngx_opsauth_lookup_t *lookup,
+    const ngx_opsauth_lookup_kind_t *kind)
+{
+    ngx_str_t                   words[1 + NGX_OPSAUTH_VALUES_MAX];
+    ngx_opsauth_lookup_form_t  *form;
+
+    if (lookup->nforms == NGX_OPSAUTH_LOOKUP_KINDS_MAX) {
         return NULL;
     }
 
-    form = &lookup->forms[i];
+    form = &lookup->forms[lookup->nforms];
     form->kind = kind;
 
     ngx_str_set(&words[0], "HMGET");
     ngx_memcpy(&words[1], kind->fields, kind->nfields * sizeof(ngx_str_t));
 
     if (ngx_opsauth_codec_form(&form->command, 1 + kind->nfields, words,
-                               lookup->log)
+                               &kind->prefix, lookup->log)
         != NGX_OK)
     {
         return NULL;
@@ -370,8 +382,7 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 {
     size_t                 len;
     u_char                *data;
-    ngx_str_t              values[NGX_OPSAUTH_VALUES_MAX];
-    ngx_uint_t             n;
+    ngx_str_t             *values, room[NGX_OPSAUTH_VALUES_MAX];
     ngx_queue_t           *q, waiters;
     ngx_opsauth_flight_t  *flight;
     ngx_opsauth_lookup_t  *lookup;
@@ -387,19 +398,20 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 
     ngx_opsauth_lookup_unindex(flight);
 
-    n = 0;
+    values = NULL;
     why = (error == NGX_OPSAUTH_REDIS_WRONGTYPE) ? NGX_OPSAUTH_INVALID
                                                  : NGX_OPSAUTH_UNAVAILABLE;
 
     if (error == NGX_OPSAUTH_REDIS_OK) {
-        n = ngx_opsauth_lookup_values(flight, reply, values, &why);
+        values = ngx_opsauth_lookup_values(flight, reply, room, &why);
     }
 
     data = NULL;
     len = 0;
 
-    status = lookup->hooks.decode(lookup->hooks.owner, flight, values, n, why,
-                                  &data, &len);
+    status = lookup->hooks.decode(lookup->hooks.owner, flight, values,
+                                  values ? flight->nfields : 0, why, &data,
+                                  &len);
 
     if (status == NGX_OPSAUTH_MOVED) {
 
@@ -430,18 +442,17 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 }
 
 
-/* 0: no values, and why */
+/* as many as there are fields; NULL: none, and why */
 
-static ngx_uint_t
+static ngx_str_t *
 ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
-    ngx_opsauth_reply_t *reply, ngx_str_t *values, ngx_opsauth_status_e *why)
+    ngx_opsauth_reply_t *reply, ngx_str_t *room, ngx_opsauth_status_e *why)
 {
-    ngx_uint_t            i;
-    ngx_opsauth_reply_t  *element;
+    ngx_str_t  *values;
 
     if (reply->type != NGX_OPSAUTH_REPLY_ARRAY) {
         *why = NGX_OPSAUTH_UNAVAILABLE;
-        return 0;
+        return NULL;
     }
 
     *why = NGX_OPSAUTH_INVALID;
@@ -449,8 +460,33 @@ ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
     /* what is cut is no record, nor is any of it absent */
 
     if (reply->n != flight->nfields || reply->cut) {
-        return 0;
+        return NULL;
     }
+
+    values = reply->strings;
+
+    if (values == NULL) {
+        values = room;
+
+        if (ngx_opsauth_lookup_strings(reply, values) != NGX_OK) {
+            return NULL;
+        }
+    }
+
+    *why = ngx_opsauth_redis_is_marked(flight->lookup->redis)
+           ? NGX_OPSAUTH_UNKNOWN : NGX_OPSAUTH_UNAVAILABLE;
+
+    return values;
+}
+
+
+/* NGX_DECLINED: not all of the elements are strings or nils */
+
+static ngx_int_t
+ngx_opsauth_lookup_strings(ngx_opsauth_reply_t *reply, ngx_str_t *values)
+{
+    ngx_uint_t            i;
+    ngx_opsauth_reply_t  *element;
 
     for (i = 0; i < reply->n; i++) {
         element = &reply->elements[i];
@@ -462,12 +498,9 @@ ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
             ngx_str_null(&values[i]);
 
         } else {
-            return 0;
+            return NGX_DECLINED;
         }
     }
 
-    *why = ngx_opsauth_redis_is_marked(flight->lookup->redis)
-           ? NGX_OPSAUTH_UNKNOWN : NGX_OPSAUTH_UNAVAILABLE;
-
-    return reply->n;
+    return NGX_OK;
 }

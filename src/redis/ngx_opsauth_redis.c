@@ -18,8 +18,7 @@
 
 
 #define NGX_OPSAUTH_REDIS_OUT_COMPACT  (32 * 1024)
-/* one reply; a record beyond that is invalid, and read over */
-#define NGX_OPSAUTH_REDIS_REPLY_ELEMENTS  64
+/* of one reply; a record beyond that is invalid, and read over */
 #define NGX_OPSAUTH_REDIS_REPLY_BYTES  (256 * 1024)
 /* a store that is set up may be emptied: look again now and then */
 #define NGX_OPSAUTH_REDIS_MARKER_AGE   1000
@@ -53,6 +52,7 @@ static const ngx_opsauth_link_kind_t  ngx_opsauth_redis_kind = {
     .level = NGX_LOG_ERR,
     .idle = 0,
     .skip = 1,
+    .strings = 1,
     .max_elements = NGX_OPSAUTH_REDIS_REPLY_ELEMENTS,
     .max_bytes = NGX_OPSAUTH_REDIS_REPLY_BYTES,
     .greet = ngx_opsauth_redis_greet,
@@ -123,9 +123,8 @@ ngx_opsauth_redis_free(ngx_opsauth_link_t *link)
 
 ngx_int_t
 ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
-    ngx_opsauth_redis_command_t *cmd, const ngx_opsauth_codec_form_t *form,
-    const ngx_str_t *prefix, const ngx_str_t *name,
-    ngx_opsauth_redis_error_e *error)
+    ngx_opsauth_redis_command_t *cmd, ngx_opsauth_codec_form_t *form,
+    const ngx_str_t *name, ngx_opsauth_redis_error_e *error)
 {
     size_t  before;
 
@@ -136,7 +135,7 @@ ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
     before = redis->out.last - redis->out.start;
 
     if (ngx_opsauth_codec_encode_form(&redis->out, NGX_OPSAUTH_REDIS_OUT_MAX,
-                                      form, prefix, name, redis->link.log)
+                                      form, name, redis->link.log)
         != NGX_OK)
     {
         *error = NGX_OPSAUTH_REDIS_FULL;
@@ -609,7 +608,9 @@ ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
     redis->marker_at = ngx_current_msec;
 
     if (reply->type == NGX_OPSAUTH_REPLY_ARRAY && reply->n == 1) {
-        redis->marked = (reply->elements[0].type != NGX_OPSAUTH_REPLY_NIL);
+        redis->marked = reply->strings
+                        ? reply->strings[0].data != NULL
+                        : reply->elements[0].type != NGX_OPSAUTH_REPLY_NIL;
         ngx_opsauth_link_alive(&redis->link);
 
         if (!redis->marked) {

@@ -21,6 +21,9 @@
 /* commands under way or queued on one connection (REDIS section 3) */
 #define NGX_OPSAUTH_REDIS_PENDING_MAX  1024
 
+/* elements of one reply, of all levels together */
+#define NGX_OPSAUTH_REDIS_REPLY_ELEMENTS  64
+
 
 typedef struct ngx_opsauth_redis_s          ngx_opsauth_redis_t;
 typedef struct ngx_opsauth_redis_command_s  ngx_opsauth_redis_command_t;
@@ -127,16 +130,15 @@ ngx_opsauth_redis_t *ngx_opsauth_redis_create(ngx_opsauth_redis_conf_t *conf,
 void ngx_opsauth_redis_destroy(ngx_opsauth_redis_t *redis);
 
 /*
- * Queues one idempotent read of the key "<prefix><name>"; all of one event-loop
- * turn leave in one write. Never calls the handler before it returns.
+ * Queues one idempotent read, of the key that name makes of the form; all of one
+ * event-loop turn leave in one write. Never calls the handler before it returns.
  * NGX_OK        accepted: the handler will be called
  * NGX_DECLINED  not accepted, *error says why (DOWN, FULL); the handler will
  *               not be called
  */
 ngx_int_t ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
-    ngx_opsauth_redis_command_t *cmd, const ngx_opsauth_codec_form_t *form,
-    const ngx_str_t *prefix, const ngx_str_t *name,
-    ngx_opsauth_redis_error_e *error);
+    ngx_opsauth_redis_command_t *cmd, ngx_opsauth_codec_form_t *form,
+    const ngx_str_t *name, ngx_opsauth_redis_error_e *error);
 
 /* the store's marker stood there when this connection last looked */
 ngx_uint_t ngx_opsauth_redis_is_marked(ngx_opsauth_redis_t *redis);

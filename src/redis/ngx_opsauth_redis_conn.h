@@ -29,6 +29,8 @@
 #define NGX_OPSAUTH_REDIS_SLOTS        (NGX_OPSAUTH_REDIS_PENDING_MAX + 1)
 
 #define NGX_OPSAUTH_REDIS_OUT_MAX      (1024 * 1024)
+/* of one reply */
+#define NGX_OPSAUTH_REDIS_REPLY_ELEMENTS  64
 
 
 typedef struct {

@@ -9,18 +9,17 @@
  * fragmentation to care about.
  */
 
-#include "ngx_opsauth_set.h"
+#include "ngx_opsauth_set_room.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 
 /* a writer that lives is through in less than a microsecond */
 #define NGX_OPSAUTH_TRIES          16
 
 #define NGX_OPSAUTH_BYTES(b)       (0x0101010101010101ULL * (b))
-
-/* the slots below n; n is less than 64 */
-#define ngx_opsauth_below(n)       (((uint64_t) 1 << (n)) - 1)
-
-#define ngx_opsauth_bit(n)         ((uint64_t) 1 << (n))
 
 #define ngx_opsauth_slots(len)                                                \
     ((sizeof(ngx_opsauth_head_t) + (len) + NGX_OPSAUTH_SLOT_SIZE - 1)         \
@@ -44,30 +43,14 @@ typedef u_char  ngx_opsauth_set_layout_t
      ? 1 : -1];
 
 
-static u_char *ngx_opsauth_set_slot(ngx_opsauth_set_t *set, ngx_uint_t slot);
 static ngx_uint_t ngx_opsauth_set_tag(const u_char *key);
-static uint64_t ngx_opsauth_word(ngx_opsauth_word_t *tags);
+static uint64_t ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n,
+    ngx_uint_t tag);
 static uint64_t ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag);
 static ngx_uint_t ngx_opsauth_set_find(ngx_opsauth_set_t *set,
     const u_char *key);
 static ngx_int_t ngx_opsauth_set_copy(ngx_opsauth_set_t *set, ngx_uint_t slot,
     ngx_opsauth_entry_t *entry);
-static ngx_uint_t ngx_opsauth_map_extent(ngx_opsauth_map_t *map,
-    ngx_uint_t slot);
-static void ngx_opsauth_set_delete(ngx_opsauth_set_t *set,
-    ngx_opsauth_map_t *map, ngx_uint_t slot);
-static void ngx_opsauth_set_insert(ngx_opsauth_set_t *set,
-    ngx_opsauth_map_t *map, ngx_uint_t slot, ngx_uint_t n, ngx_uint_t tag);
-static void ngx_opsauth_set_write(ngx_opsauth_set_t *set, ngx_uint_t slot,
-    ngx_uint_t n, const u_char *key, ngx_msec_t fetched_at, ngx_uint_t type,
-    const u_char *data, size_t len);
-static void ngx_opsauth_set_room(ngx_opsauth_set_t *set,
-    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map, ngx_uint_t n,
-    ngx_uint_t negative);
-static void ngx_opsauth_set_evict(ngx_opsauth_set_t *set,
-    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map,
-    ngx_uint_t slot);
-static void ngx_opsauth_set_count(uint64_t *counter);
 
 
 ngx_int_t
@@ -230,17 +213,22 @@ ngx_opsauth_set_put(ngx_opsauth_set_t *set,
         ngx_opsauth_set_delete(set, &map, slot);
     }
 
-    ngx_opsauth_set_room(set, counters, &map, n, negative);
-
     /*
      * At the hand, which goes past it: so the new entry is the last that the
      * hand looks at. It starts without a mark: only a second use earns it a
      * second chance, and a flood of entries used once evicts itself.
      */
 
-    slot = set->hand;
+    slot = ngx_opsauth_set_room(set, counters, &map, n, negative);
 
-    ngx_opsauth_set_insert(set, &map, slot, n, ngx_opsauth_set_tag(key));
+    if (slot) {
+        ngx_opsauth_set_replace(set, counters, slot, n,
+                                ngx_opsauth_set_tag(key));
+
+    } else {
+        slot = set->hand;
+        ngx_opsauth_set_insert(set, &map, slot, n, ngx_opsauth_set_tag(key));
+    }
 
     bit = ngx_opsauth_bit(slot);
 
@@ -303,13 +291,6 @@ ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map)
 }
 
 
-static ngx_inline u_char *
-ngx_opsauth_set_slot(ngx_opsauth_set_t *set, ngx_uint_t slot)
-{
-    return (u_char *) set + slot * NGX_OPSAUTH_SLOT_SIZE;
-}
-
-
 /* of a byte that isn't used for addressing */
 
 static ngx_inline ngx_uint_t
@@ -320,21 +301,53 @@ ngx_opsauth_set_tag(const u_char *key)
 }
 
 
-/* eight tags, the first in the lowest byte */
+/*
+ * Which of the n-th STEP slots have this tag, as bits. Whoever takes no lock
+ * reads what may be changing, and looks at the sequence afterwards.
+ */
+
+#if defined(__SSE2__)
+
+#define NGX_OPSAUTH_STEP  16
 
 static ngx_inline uint64_t
-ngx_opsauth_word(ngx_opsauth_word_t *tags)
+ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n, ngx_uint_t tag)
+{
+    __m128i  v;
+
+    v = _mm_loadu_si128((const __m128i *) set->tags + n);
+    v = _mm_cmpeq_epi8(v, _mm_set1_epi8((char) tag));
+
+    return (uint64_t) _mm_movemask_epi8(v);
+}
+
+#else
+
+#define NGX_OPSAUTH_STEP  8
+
+static ngx_inline uint64_t
+ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n, ngx_uint_t tag)
 {
     uint64_t  w;
 
-    w = __atomic_load_n(tags, __ATOMIC_RELAXED);
+    w = __atomic_load_n((ngx_opsauth_word_t *) set->tags + n,
+                        __ATOMIC_RELAXED);
 
 #if !(NGX_HAVE_LITTLE_ENDIAN)
+    /* the first tag in the lowest byte */
     w = __builtin_bswap64(w);
 #endif
 
-    return w;
+    /* the high bit of each byte that is zero, exactly */
+    w ^= NGX_OPSAUTH_BYTES(tag);
+    w = ~(((w & NGX_OPSAUTH_BYTES(0x7f)) + NGX_OPSAUTH_BYTES(0x7f))
+          | w | NGX_OPSAUTH_BYTES(0x7f));
+
+    /* gathered into the low 8 bits */
+    return ((w >> 7) * 0x0102040810204080ULL) >> 56;
 }
+
+#endif
 
 
 /* the slots with this tag, as bits; those under the header left out */
@@ -342,23 +355,13 @@ ngx_opsauth_word(ngx_opsauth_word_t *tags)
 static ngx_inline uint64_t
 ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag)
 {
-    uint64_t             w, mask;
-    ngx_uint_t           i;
-    ngx_opsauth_word_t  *tags;
+    uint64_t    mask;
+    ngx_uint_t  i;
 
-    tags = (ngx_opsauth_word_t *) set->tags;
     mask = 0;
 
-    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / 8; i++) {
-        w = ngx_opsauth_word(&tags[i]);
-
-        /* the high bit of each byte that is zero, exactly */
-        w ^= NGX_OPSAUTH_BYTES(tag);
-        w = ~(((w & NGX_OPSAUTH_BYTES(0x7f)) + NGX_OPSAUTH_BYTES(0x7f))
-              | w | NGX_OPSAUTH_BYTES(0x7f));
-
-        /* gathered into the low 8 bits */
-        mask |= (((w >> 7) * 0x0102040810204080ULL) >> 56) << (i * 8);
+    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / NGX_OPSAUTH_STEP; i++) {
+        mask |= ngx_opsauth_set_step(set, i, tag) << (i * NGX_OPSAUTH_STEP);
     }
 
     return mask & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
@@ -370,28 +373,21 @@ ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag)
 static ngx_inline ngx_uint_t
 ngx_opsauth_set_find(ngx_opsauth_set_t *set, const u_char *key)
 {
-    uint64_t             w, k[4], tag;
-    ngx_uint_t           i, slot;
-    ngx_opsauth_word_t  *tags, *p;
+    uint64_t             mask, k[4];
+    ngx_uint_t           i, slot, tag;
+    ngx_opsauth_word_t  *p;
 
     ngx_memcpy(k, key, NGX_OPSAUTH_TABLE_KEY_LEN);
 
-    tag = NGX_OPSAUTH_BYTES(ngx_opsauth_set_tag(key));
-    tags = (ngx_opsauth_word_t *) set->tags;
+    tag = ngx_opsauth_set_tag(key);
 
-    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / 8; i++) {
-        w = ngx_opsauth_word(&tags[i]) ^ tag;
+    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / NGX_OPSAUTH_STEP; i++) {
 
-        /*
-         * The high bit of each byte that is zero, and perhaps of one above
-         * it: cheaper than the exact form, and the key decides anyway.
-         */
-
-        w = (w - NGX_OPSAUTH_BYTES(0x01)) & ~w & NGX_OPSAUTH_BYTES(0x80);
-
-        for ( /* void */ ; w; w &= w - 1) {
-
-            slot = i * 8 + __builtin_ctzll(w) / 8;
+        for (mask = ngx_opsauth_set_step(set, i, tag);
+             mask;
+             mask &= mask - 1)
+        {
+            slot = i * NGX_OPSAUTH_STEP + __builtin_ctzll(mask);
             p = (ngx_opsauth_word_t *) ngx_opsauth_set_slot(set, slot);
 
             if (slot >= NGX_OPSAUTH_SLOT_FIRST
@@ -439,248 +435,4 @@ ngx_opsauth_set_copy(ngx_opsauth_set_t *set, ngx_uint_t slot,
     ngx_memcpy(entry->data, p + sizeof(ngx_opsauth_head_t), len);
 
     return NGX_OK;
-}
-
-
-/* slots of the entry that starts there */
-
-static ngx_uint_t
-ngx_opsauth_map_extent(ngx_opsauth_map_t *map, ngx_uint_t slot)
-{
-    uint64_t  later;
-
-    later = map->starts & ~ngx_opsauth_below(slot) & ~ngx_opsauth_bit(slot);
-
-    return (later ? (ngx_uint_t) __builtin_ctzll(later) : map->used) - slot;
-}
-
-
-static void
-ngx_opsauth_set_delete(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
-    ngx_uint_t slot)
-{
-    uint64_t    low, marks;
-    ngx_uint_t  n, next, tail;
-
-    n = ngx_opsauth_map_extent(map, slot);
-    next = slot + n;
-    tail = map->used - next;
-
-    ngx_memmove(ngx_opsauth_set_slot(set, slot),
-                ngx_opsauth_set_slot(set, next),
-                tail * NGX_OPSAUTH_SLOT_SIZE);
-    ngx_memzero(ngx_opsauth_set_slot(set, slot + tail),
-                n * NGX_OPSAUTH_SLOT_SIZE);
-
-    ngx_memmove(&set->tags[slot], &set->tags[next], tail);
-    ngx_memzero(&set->tags[slot + tail], n);
-
-    low = ngx_opsauth_below(slot);
-    marks = __atomic_load_n(&set->marks, __ATOMIC_RELAXED);
-
-    if (tail) {
-        marks = (marks & low) | (marks >> next << slot);
-        set->negatives = (set->negatives & low)
-                         | (set->negatives >> next << slot);
-        map->starts = (map->starts & low) | (map->starts >> next << slot);
-
-    } else {
-        marks &= low;
-        set->negatives &= low;
-        map->starts &= low;
-    }
-
-    map->used -= n;
-
-    /* a reader's mark that comes in between is lost: no harm */
-    __atomic_store_n(&set->marks, marks, __ATOMIC_RELAXED);
-
-    if (set->hand >= next) {
-        set->hand -= n;
-
-    } else if (set->hand > slot) {
-        set->hand = slot;
-    }
-}
-
-
-/* n free slots are there; the hand goes behind what is inserted */
-
-static void
-ngx_opsauth_set_insert(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
-    ngx_uint_t slot, ngx_uint_t n, ngx_uint_t tag)
-{
-    uint64_t    low, marks;
-    ngx_uint_t  next, tail;
-
-    next = slot + n;
-    tail = map->used - slot;
-
-    ngx_memmove(ngx_opsauth_set_slot(set, next),
-                ngx_opsauth_set_slot(set, slot),
-                tail * NGX_OPSAUTH_SLOT_SIZE);
-    ngx_memmove(&set->tags[next], &set->tags[slot], tail);
-
-    set->tags[slot] = (u_char) tag;
-    ngx_memset(&set->tags[slot + 1], NGX_OPSAUTH_TAG_NEXT, n - 1);
-
-    low = ngx_opsauth_below(slot);
-    marks = __atomic_load_n(&set->marks, __ATOMIC_RELAXED);
-
-    if (tail) {
-        marks = (marks & low) | (marks >> slot << next);
-        set->negatives = (set->negatives & low)
-                         | (set->negatives >> slot << next);
-        map->starts = (map->starts & low) | (map->starts >> slot << next);
-
-    } else {
-        marks &= low;
-        set->negatives &= low;
-        map->starts &= low;
-    }
-
-    __atomic_store_n(&set->marks, marks, __ATOMIC_RELAXED);
-
-    map->starts |= ngx_opsauth_bit(slot);
-    map->used += n;
-
-    set->hand = next;
-}
-
-
-static void
-ngx_opsauth_set_write(ngx_opsauth_set_t *set, ngx_uint_t slot, ngx_uint_t n,
-    const u_char *key, ngx_msec_t fetched_at, ngx_uint_t type,
-    const u_char *data, size_t len)
-{
-    u_char              *p;
-    ngx_opsauth_head_t  *head;
-
-    p = ngx_opsauth_set_slot(set, slot);
-    head = (ngx_opsauth_head_t *) p;
-
-    ngx_memzero(head, sizeof(ngx_opsauth_head_t));
-
-    ngx_memcpy(head->key, key, NGX_OPSAUTH_TABLE_KEY_LEN);
-    head->fetched_at = fetched_at;
-    head->len = (uint16_t) len;
-    head->type = (u_char) type;
-
-    p += sizeof(ngx_opsauth_head_t);
-
-    if (len) {
-        ngx_memcpy(p, data, len);
-    }
-
-    ngx_memzero(p + len, n * NGX_OPSAUTH_SLOT_SIZE
-                         - sizeof(ngx_opsauth_head_t) - len);
-}
-
-
-/*
- * Makes n slots free, and the hand a place to insert at.
- *
- * A negative entry takes free slots up to its share and then the place of
- * another negative; a good record only where the set is full and holds none,
- * so that a client that repeats a wrong key is answered from here also in a
- * crowded zone. A record takes negatives that weren't used twice, and then
- * whatever CLOCK says.
- */
-
-static void
-ngx_opsauth_set_room(ngx_opsauth_set_t *set,
-    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map, ngx_uint_t n,
-    ngx_uint_t negative)
-{
-    uint64_t    bit, marks, mask;
-    ngx_uint_t  turns;
-
-    set->negatives &= map->starts;
-
-    if (negative
-        && set->negatives
-        && (map->used + n > NGX_OPSAUTH_SET_SLOTS
-            || __builtin_popcountll(set->negatives)
-               >= NGX_OPSAUTH_TABLE_NEGATIVES))
-    {
-        marks = __atomic_load_n(&set->marks, __ATOMIC_RELAXED);
-        mask = set->negatives & ~marks;
-
-        if (mask == 0) {
-            mask = set->negatives;
-            __atomic_store_n(&set->marks, marks & ~mask, __ATOMIC_RELAXED);
-        }
-
-        ngx_opsauth_set_evict(set, counters, map, __builtin_ctzll(mask));
-    }
-
-    while (!negative && map->used + n > NGX_OPSAUTH_SET_SLOTS) {
-
-        mask = set->negatives
-               & ~__atomic_load_n(&set->marks, __ATOMIC_RELAXED);
-
-        if (mask == 0) {
-            break;
-        }
-
-        ngx_opsauth_set_evict(set, counters, map, __builtin_ctzll(mask));
-    }
-
-    for (turns = 0; /* void */ ; turns++) {
-
-        /* the next entry from the hand on; none: round it goes */
-
-        mask = (set->hand < NGX_OPSAUTH_SET_SLOTS)
-               ? map->starts & ~ngx_opsauth_below(set->hand) : 0;
-
-        if (map->used + n <= NGX_OPSAUTH_SET_SLOTS) {
-            set->hand = mask ? (uint32_t) __builtin_ctzll(mask)
-                             : (uint32_t) map->used;
-            return;
-        }
-
-        if (mask == 0) {
-            set->hand = NGX_OPSAUTH_SLOT_FIRST;
-            continue;
-        }
-
-        set->hand = __builtin_ctzll(mask);
-        bit = ngx_opsauth_bit(set->hand);
-
-        /* readers set marks while we clear them: two rounds are enough */
-
-        if (turns < 2 * NGX_OPSAUTH_SET_SLOTS
-            && (__atomic_load_n(&set->marks, __ATOMIC_RELAXED) & bit))
-        {
-            (void) __atomic_fetch_and(&set->marks, ~bit, __ATOMIC_RELAXED);
-            set->hand += ngx_opsauth_map_extent(map, set->hand);
-            continue;
-        }
-
-        ngx_opsauth_set_evict(set, counters, map, set->hand);
-    }
-}
-
-
-static void
-ngx_opsauth_set_evict(ngx_opsauth_set_t *set,
-    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map,
-    ngx_uint_t slot)
-{
-    ngx_opsauth_set_count((set->negatives & ngx_opsauth_bit(slot))
-                          ? &counters->negative_evictions
-                          : &counters->evictions);
-
-    ngx_opsauth_set_delete(set, map, slot);
-
-    set->negatives &= map->starts;
-}
-
-
-/* writers are serialised; who reads the counter isn't */
-
-static void
-ngx_opsauth_set_count(uint64_t *counter)
-{
-    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
 }

@@ -1,6 +1,6 @@
 /*
  * One set of the slot table: its layout, and what is done to it. For
- * ngx_opsauth_table.c and ngx_opsauth_set.c only.
+ * ngx_opsauth_table.c and the files ngx_opsauth_set*.c only.
  *
  * Invariants of a set while its sequence is even:
  *   - entries stand packed from the first slot on, free slots behind them are

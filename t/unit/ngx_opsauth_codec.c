@@ -5,6 +5,7 @@
  */
 
 #include "../../src/redis/ngx_opsauth_codec.c"
+#include "../../src/redis/ngx_opsauth_codec_flat.c"
 #include "tap.h"
 
 
@@ -17,6 +18,21 @@ typedef ngx_int_t (*feed_pt)(ngx_opsauth_codec_t *codec, u_char *data,
 
 
 static int  skips;                      /* the codec under test does */
+static int  strings;                    /* it gives strings for elements */
+
+
+static void
+print_string(FILE *out, const ngx_str_t *str)
+{
+    if (str->data == NULL) {
+        fprintf(out, "nil");
+        return;
+    }
+
+    fputc('"', out);
+    fwrite(str->data, 1, str->len, out);
+    fputc('"', out);
+}
 
 
 /* a reply as text: "hello" (STATUS) 12 nil [ "a" nil ] !ERROR; cut: <...> */
@@ -40,9 +56,7 @@ print_reply(FILE *out, ngx_opsauth_reply_t *reply)
         break;
 
     case NGX_OPSAUTH_REPLY_STRING:
-        fputc('"', out);
-        fwrite(reply->str.data, 1, reply->str.len, out);
-        fputc('"', out);
+        print_string(out, &reply->str);
         break;
 
     case NGX_OPSAUTH_REPLY_STATUS:
@@ -59,6 +73,12 @@ print_reply(FILE *out, ngx_opsauth_reply_t *reply)
         fprintf(out, reply->cut ? "<[" : "[");
         for (i = 0; i < reply->n; i++) {
             fprintf(out, " ");
+
+            if (reply->strings) {
+                print_string(out, &reply->strings[i]);
+                continue;
+            }
+
             print_reply(out, &reply->elements[i]);
         }
         fprintf(out, reply->cut ? " ]>" : " ]");
@@ -99,6 +119,10 @@ decode_by(feed_pt feed, const void *data, size_t len, size_t step)
 
     if (skips) {
         ngx_opsauth_codec_skip(codec);
+    }
+
+    if (strings) {
+        ngx_opsauth_codec_strings(codec);
     }
 
     while (len && rc != NGX_ERROR) {
@@ -526,6 +550,10 @@ differs(const char *data, size_t len, size_t cut)
         ngx_opsauth_codec_t  *codec = ngx_opsauth_codec_create(ELEMENTS, BYTES);
         ngx_opsauth_reply_t  *reply;
 
+        if (strings) {
+            ngx_opsauth_codec_strings(codec);
+        }
+
         out = open_memstream(&text[way], &size[way]);
 
         for (piece = 0; piece < 2 && rc != NGX_ERROR; piece++) {
@@ -606,7 +634,14 @@ plain_way_taken(void)
     is_int(ngx_opsauth_codec_next(codec, &reply), NGX_OK, "a first reply");
     ok(reply->n == 3 && reply->elements[0].str.data == data + 8,
        "it lies where it was fed");
+    ok(reply->strings == NULL, "and has no strings");
+
+    ngx_opsauth_codec_strings(codec);
+
     is_int(ngx_opsauth_codec_next(codec, &reply), NGX_OK, "a second reply");
+    ok(reply->n == 1 && reply->elements == NULL
+       && reply->strings[0].len == 1 && reply->strings[0].data == data + 31,
+       "as strings, where it was fed");
     is_int(codec->reader->len, 0, "the reader has seen none");
     is_int(ngx_opsauth_codec_next(codec, &reply), NGX_OK, "a third reply");
     ok(reply->type == NGX_OPSAUTH_REPLY_STATUS, "it is the reader's");
@@ -626,6 +661,13 @@ main(void)
     skipping();
     plain_way();
     plain_way_taken();
+
+    strings = 1;
+
+    replies();
+    random_streams();
+    skipping();
+    plain_way();
 
     return done_testing();
 }

@@ -113,21 +113,37 @@ forms(void)
     memset(&one, 0, sizeof(one));
     memset(&two, 0, sizeof(two));
 
-    is_int(ngx_opsauth_codec_form(&form, 3, words, NULL), NGX_OK, "a form");
-    is_int(ngx_opsauth_codec_encode_form(&one, 4096, &form, &prefix, &name,
-                                         NULL),
+    is_int(ngx_opsauth_codec_form(&form, 3, words, &prefix, NULL), NGX_OK, "a form");
+    is_int(ngx_opsauth_codec_encode_form(&one, 4096, &form, &name, NULL),
            NGX_OK, "filled in");
     is_int(ngx_opsauth_codec_encode(&two, 4096, 4, plain, NULL), NGX_OK,
            "the command as such");
     ok(one.last - one.pos == two.last - two.pos
        && memcmp(one.pos, two.pos, one.last - one.pos) == 0, "are the same");
-    is_int(ngx_opsauth_codec_encode_form(&one, 64, &form, &prefix, &name,
-                                         NULL),
+
+    /* names of other lengths, there and back: the length is part of it */
+
+    one.last = one.pos;
+    two.last = two.pos;
+    name = (ngx_str_t) ngx_string("01234");
+    plain[1] = (ngx_str_t) ngx_string("opsauth:credential:01234");
+
+    is_int(ngx_opsauth_codec_encode_form(&one, 4096, &form, &name, NULL),
+           NGX_OK, "a shorter name");
+    name = (ngx_str_t) ngx_null_string;
+    is_int(ngx_opsauth_codec_encode_form(&one, 4096, &form, &name, NULL),
+           NGX_OK, "none");
+    (void) ngx_opsauth_codec_encode(&two, 4096, 4, plain, NULL);
+    plain[1] = prefix;
+    (void) ngx_opsauth_codec_encode(&two, 4096, 4, plain, NULL);
+    ok(one.last - one.pos == two.last - two.pos
+       && memcmp(one.pos, two.pos, one.last - one.pos) == 0, "are the same");
+
+    is_int(ngx_opsauth_codec_encode_form(&one, 64, &form, &name, NULL),
            NGX_OK, "room that is there is used");
 
     one.last = one.end;
-    is_int(ngx_opsauth_codec_encode_form(&one, 4096, &form, &prefix, &name,
-                                         NULL),
+    is_int(ngx_opsauth_codec_encode_form(&one, 4096, &form, &name, NULL),
            NGX_DECLINED, "the maximum");
 
     free(one.start);

@@ -27,6 +27,12 @@ test_plain(void)
     answer("+OK\r\n" OK);
     told_is("a:ok=other b:ok=ok", "answered in their order");
 
+    eval("b");
+    turn();
+    (void) sent();
+    answer("*2\r\n$-1\r\n$0\r\n\r\n");
+    told_is("b:ok=", "a nil");
+
     command = set("c");
     ngx_opsauth_command_cancel(command);
     set("d");
@@ -361,6 +367,12 @@ test_slow(void)
     answer("+OK\r\n+OK\r\n");
     told_is("b:ok=other", "the late reply is not the next one's");
     ok(redis->ndead == 0 && redis->nslots == 0, "no tombstone");
+
+    set("b");
+    turn();
+    arrived = "+OK\r\n";
+    pass_time(250);
+    told_is("b:ok=other", "an answer that is there is not late");
 
     /* one that is late and only half written */
 

@@ -9,6 +9,7 @@
 #define NGX_OPSAUTH_COMMAND_TEST_H
 
 #include "../../src/redis/ngx_opsauth_codec.c"
+#include "../../src/redis/ngx_opsauth_codec_flat.c"
 #include "../../src/redis/ngx_opsauth_codec_encode.c"
 #include "../../src/redis/ngx_opsauth_redis_error.c"
 #include "../../src/redis/ngx_opsauth_redis_log.c"
@@ -167,6 +168,7 @@ static size_t             wire_len;
 static size_t             window;       /* the socket takes so much more */
 static unsigned           connects;
 static int                send_breaks;
+static const char        *arrived;      /* but no event told of it */
 static ngx_event_t        wire_read, wire_write;
 static ngx_connection_t   wire_connection;
 
@@ -256,6 +258,12 @@ ngx_opsauth_link_backoff(ngx_opsauth_link_t *link,
 }
 
 
+void
+ngx_opsauth_link_cleanup(ngx_opsauth_link_t *link)
+{
+}
+
+
 ngx_msec_t
 ngx_opsauth_link_now(void)
 {
@@ -295,6 +303,32 @@ ngx_opsauth_link_send(ngx_opsauth_link_t *link, ngx_buf_t *out)
 }
 
 
+void
+ngx_opsauth_link_read(ngx_opsauth_link_t *link)
+{
+    const char           *text;
+    ngx_connection_t     *c;
+    ngx_opsauth_reply_t  *reply;
+
+    if (arrived == NULL) {
+        return;
+    }
+
+    text = arrived;
+    arrived = NULL;
+    c = link->connection;
+
+    link->kind->heard(link);
+    ngx_opsauth_codec_feed(link->codec, (u_char *) text, strlen(text));
+
+    while (link->connection == c
+           && ngx_opsauth_codec_next(link->codec, &reply) == NGX_OK)
+    {
+        link->kind->reply(link, reply);
+    }
+}
+
+
 /* --- one store, its connection and what callers are told ------------------- */
 
 static ngx_log_t                  log_;
@@ -331,6 +365,10 @@ up(void)
     redis->link.codec = ngx_opsauth_codec_create(64, 256 * 1024);
     ngx_opsauth_codec_skip(redis->link.codec);
 
+    if (redis->link.kind->strings) {
+        ngx_opsauth_codec_strings(redis->link.codec);
+    }
+
     redis->link.state = NGX_OPSAUTH_LINK_READY;
     redis->link.connection = &wire_connection;
     redis->marked = 1;
@@ -345,24 +383,13 @@ up(void)
 static void
 answer(const char *text)
 {
-    ngx_connection_t     *c;
     ngx_opsauth_redis_t  *r;
-    ngx_opsauth_reply_t  *reply;
 
     r = redis;
-    c = r->link.connection;
+    arrived = text;
 
     ngx_opsauth_link_enter(&r->link);
-
-    r->link.kind->heard(&r->link);
-    ngx_opsauth_codec_feed(r->link.codec, (u_char *) text, strlen(text));
-
-    while (r->link.connection == c
-           && ngx_opsauth_codec_next(r->link.codec, &reply) == NGX_OK)
-    {
-        r->link.kind->reply(&r->link, reply);
-    }
-
+    ngx_opsauth_link_read(&r->link);
     r->link.kind->rest(&r->link);
     ngx_opsauth_link_leave(&r->link);
 
@@ -481,7 +508,11 @@ tell(const char *name, ngx_opsauth_reply_t *reply,
 
     len = strlen(told);
 
-    if (reply && reply->type == NGX_OPSAUTH_REPLY_ARRAY) {
+    if (reply && reply->type == NGX_OPSAUTH_REPLY_ARRAY && reply->strings) {
+        snprintf(told + len, sizeof(told) - len, "=%.*s",
+                 (int) reply->strings[0].len, reply->strings[0].data);
+
+    } else if (reply && reply->type == NGX_OPSAUTH_REPLY_ARRAY) {
         snprintf(told + len, sizeof(told) - len, "=%.*s",
                  (int) reply->elements[0].str.len, reply->elements[0].str.data);
 
@@ -495,6 +526,13 @@ tell(const char *name, ngx_opsauth_reply_t *reply,
 static void
 handler(void *data, ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error)
 {
+    if (reply && (reply->strings
+                  || (reply->type == NGX_OPSAUTH_REPLY_ARRAY
+                      && reply->elements == NULL)))
+    {
+        abort();
+    }
+
     tell(data, reply, error);
 }
 
@@ -599,11 +637,12 @@ get(void)
     ngx_str_set(&prefix, "o:");
     ngx_str_set(&name, "x");
 
-    ngx_opsauth_codec_form(&form, 2, words, &log_);
+    ngx_memzero(&form, sizeof(form));
+    ngx_opsauth_codec_form(&form, 2, words, &prefix, &log_);
 
     cmd.handler = read_handler;
 
-    if (ngx_opsauth_redis_send(redis, &cmd, &form, &prefix, &name, &error)
+    if (ngx_opsauth_redis_send(redis, &cmd, &form, &name, &error)
         != NGX_OK)
     {
         tell("read", NULL, error);

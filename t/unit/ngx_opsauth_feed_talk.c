@@ -6,6 +6,7 @@
  */
 
 #include "../../src/redis/ngx_opsauth_codec.c"
+#include "../../src/redis/ngx_opsauth_codec_flat.c"
 #include "../../src/redis/ngx_opsauth_codec_encode.c"
 #include "../../src/redis/ngx_opsauth_redis_error.c"
 #include "../../src/redis/ngx_opsauth_feed_talk.c"

@@ -306,6 +306,64 @@ test_share(void)
 }
 
 
+/* an entry of the size of the one that goes: as if that were taken out first */
+
+static void
+test_replace(void)
+{
+    int                         good;
+    void                       *block;
+    uint32_t                    i, lost;
+    ngx_opsauth_table_t        *table;
+    ngx_opsauth_table_stats_t   stats;
+
+    table = table_new(1, &block);
+
+    for (i = 0; i < 31; i++) {                  /* two slots each: full */
+        (void) put(table, i, 1, 80);
+    }
+
+    good = put(table, 100, 1, 80) == NGX_OK && has(table, 100)
+           && sound(table);
+    good &= put(table, 101, 1, 70) == NGX_OK && has(table, 101)
+            && sound(table);
+
+    for (i = 0, lost = 0; i < 31; i++) {
+        lost += !has(table, i);
+    }
+
+    ngx_opsauth_table_stats(table, &stats);
+
+    ok(good && lost == 2 && !has(table, 0) && !has(table, 1),
+       "the two that the hand came to gave their places");
+    ok(stats.evictions == 2 && stats.negative_evictions == 0
+       && stats.entries == 31, "and count as evicted");
+
+    free(block);
+
+    /* one that is known to be unknown, but in use as all others are */
+
+    table = table_new(1, &block);
+
+    good = put_negative(table, 0, 1) == NGX_OK && has(table, 0);
+
+    for (i = 1; i < 62; i++) {
+        good &= put(table, i, 1, 16) == NGX_OK && has(table, i);
+    }
+
+    good &= put(table, 100, 1, 16) == NGX_OK && has(table, 100)
+            && !has(table, 0) && sound(table);
+
+    ngx_opsauth_table_stats(table, &stats);
+
+    ok(good && stats.negatives == 0 && stats.entries == 62
+       && stats.evictions == 0 && stats.negative_evictions == 1,
+       "a record takes the place of a negative entry");
+
+    free(block);
+}
+
+
 static void
 test_clock(void)
 {
@@ -426,6 +484,7 @@ main(void)
     test_model(3, KEYS, MAX, 100000, 1);
     test_model(3, 20, 140, 50000, 0);
     test_share();
+    test_replace();
     test_clock();
     test_torn();
 

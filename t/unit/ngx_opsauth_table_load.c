@@ -11,6 +11,7 @@
 #include "tap.h"
 
 #include "../../src/shm/ngx_opsauth_set.c"
+#include "../../src/shm/ngx_opsauth_set_room.c"
 #include "../../src/shm/ngx_opsauth_table.c"
 
 

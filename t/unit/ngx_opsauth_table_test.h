@@ -24,6 +24,7 @@ static void test_step(void);
 #define ngx_memzero(buf, n)       (test_step(), (void) memset(buf, 0, n))
 
 #include "../../src/shm/ngx_opsauth_set.c"
+#include "../../src/shm/ngx_opsauth_set_room.c"
 #include "../../src/shm/ngx_opsauth_table.c"
 
 

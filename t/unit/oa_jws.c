@@ -115,6 +115,7 @@ algorithms(void)
                "%s", oa_jws_alg_name((oa_jws_alg_t) alg));
     }
 
+    is_int(oa_jws_alg(str("Ed25519")), OA_JWS_EDDSA, "by its newer name");
     is_int(oa_jws_alg(str("none")), OA_JWS_NONE, "none");
     is_int(oa_jws_alg(str("None")), OA_JWS_NONE, "None");
     is_int(oa_jws_alg(str("")), OA_JWS_NONE, "nothing");

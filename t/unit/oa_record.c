@@ -46,12 +46,16 @@ credential_round_trip(void)
 
     (void) oa_hasher_account(&hasher, str("crm"), key);
     ok(memcmp(c.account_key, key, OA_ACCOUNT_KEY_LEN) == 0, "account key");
+    ok(c.introspected, "introspected");
+    ok(c.claims != NULL, "claims of its own");
 
     /* the least that is a record */
 
     values[SCOPES] = str("");
     values[IPS] = values[SUBJECT] = values[CLIENT] = (oa_str_t) oa_null;
     values[DEPRECATED] = (oa_str_t) oa_null;
+    values[OWN_TENANT] = values[OWN_AFFILIATE] = (oa_str_t) oa_null;
+    values[OWN_ROLES] = values[INTROSPECTED] = (oa_str_t) oa_null;
     values[EXPIRES] = str("0");
     values[KIND] = str("access_token");
     values[STATE] = str("revoked");
@@ -64,6 +68,7 @@ credential_round_trip(void)
        && c.deprecated == 0, "its words");
     ok(c.scopes.len == 0 && c.ips.len == 0 && c.subject.len == 0
        && c.client.len == 0, "its texts are empty");
+    ok(!c.introspected && c.claims == NULL, "and it claims nothing");
 
     /* who wrote a state may not have said since when */
 
@@ -77,6 +82,69 @@ credential_round_trip(void)
     (void) pack_credential(values, out, &len, &field);
     (void) oa_credential_view(out, len, &c);
     is_str(c.scopes.data, c.scopes.len, "a b", "scopes are kept as a set");
+}
+
+
+/* what the credential says itself, in place of its account's */
+
+static void
+claims(void)
+{
+    size_t           len, account_len, i, n, bad;
+    oa_str_t         values[OA_CREDENTIAL_FIELDS], field;
+    oa_str_t         account_texts[OA_ACCOUNT_FIELDS];
+    oa_account_t     a;
+    oa_credential_t  c;
+    unsigned char    out[OA_RECORD_MAX], account[OA_RECORD_MAX];
+
+    static const unsigned  places[] = { OWN_TENANT, OWN_AFFILIATE, OWN_ROLES };
+
+    fill(account_texts, account_values, OA_ACCOUNT_FIELDS);
+    (void) oa_account_pack(str("crm"), account_texts, account, &account_len,
+                           &field);
+
+    /* each of them there, empty, or absent */
+
+    bad = 0;
+
+    for (n = 0; n < 27; n++) {
+
+        fill(values, credential_values, OA_CREDENTIAL_FIELDS);
+
+        for (i = 0; i < 3; i++) {
+            switch (n / (i == 0 ? 1 : i == 1 ? 3 : 9) % 3) {
+            case 0:
+                values[places[i]] = (oa_str_t) oa_null;
+                break;
+            case 1:
+                values[places[i]] = str("");
+                break;
+            default:
+                break;
+            }
+        }
+
+        bad += (pack_credential(values, out, &len, &field) != OA_OK
+                || oa_credential_view(out, len, &c) != OA_OK
+                || oa_account_view(account, account_len, &a) != OA_OK
+                || (c.claims == NULL) != (n == 0));
+
+        if (c.claims != NULL) {
+            oa_credential_claims(&c, &a);
+        }
+
+        bad += !oa_text_eq(a.tenant, n % 3 == 0 ? "org_42"
+                                     : n % 3 == 1 ? "" : "org_9");
+        bad += !oa_text_eq(a.affiliate, n / 3 % 3 == 0 ? "aff_7"
+                                        : n / 3 % 3 == 1 ? "" : "aff_3");
+        bad += !oa_text_eq(a.roles, n / 9 % 3 == 0 ? "customer plans-and-rates"
+                                    : n / 9 % 3 == 1 ? "" : "partner plans");
+        bad += !oa_text_eq(a.id, "crm") || !oa_text_eq(a.rate, "300/m");
+        bad += !oa_text_eq(c.client, "client_1");
+    }
+
+    is_int(bad, 0, "what is there stands in place of the account's, also where "
+           "it is empty");
 }
 
 
@@ -233,6 +301,7 @@ view_credential(const unsigned char *p, size_t len)
 {
     size_t           i;
     oa_addr_t        addr;
+    oa_account_t     a;
     oa_credential_t  c;
 
     if (oa_credential_view(p, len, &c) != OA_OK) {
@@ -250,7 +319,16 @@ view_credential(const unsigned char *p, size_t len)
     sink += oa_cidr_match(c.ips, &addr);
     sink += (unsigned) oa_scope_grants(c.scopes, str("read:x"));
 
-    return inside(c.id, p, len) && inside(c.account, p, len)
+    memset(&a, 0, sizeof(a));
+    a.tenant = a.affiliate = a.roles = c.id;
+
+    if (c.claims != NULL) {
+        oa_credential_claims(&c, &a);
+        sink += touch(a.tenant) + touch(a.affiliate) + touch(a.roles);
+    }
+
+    return inside(a.tenant, p, len) && inside(a.affiliate, p, len)
+           && inside(a.roles, p, len) && inside(c.id, p, len) && inside(c.account, p, len)
            && inside(c.scopes, p, len) && inside(c.ips, p, len)
            && inside(c.subject, p, len) && inside(c.client, p, len)
            && c.expires >= 0 && c.deprecated >= 0 ? 1 : -1;
@@ -408,6 +486,7 @@ hostile(void)
 {
     size_t           i, k, n, len, bad, oks;
     oa_str_t         values[OA_CREDENTIAL_FIELDS], field;
+    oa_account_t     a;
     oa_credential_t  c;
     unsigned char   *copies[OA_CREDENTIAL_FIELDS], *out, text[1200];
 
@@ -455,6 +534,16 @@ hostile(void)
                     || !oa_text_is_header_safe(c.scopes)
                     || !oa_text_is_header_safe(c.subject)
                     || !oa_text_is_header_safe(c.client));
+
+            memset(&a, 0, sizeof(a));
+
+            if (c.claims != NULL) {
+                oa_credential_claims(&c, &a);
+            }
+
+            bad += (!oa_text_is_header_safe(a.tenant)
+                    || !oa_text_is_header_safe(a.affiliate)
+                    || !oa_text_is_header_safe(a.roles));
             break;
 
         case OA_INVALID:
@@ -493,6 +582,7 @@ main(void)
     }
 
     credential_round_trip();
+    claims();
     account_round_trip();
     largest();
     damaged();

@@ -11,7 +11,8 @@
 
 static const char *const  credential_names[OA_CREDENTIAL_FIELDS] = {
     "v", "id", "kind", "account", "state", "environment", "scopes", "ips",
-    "expires", "subject", "client", "deprecated"
+    "expires", "subject", "client", "deprecated", "tenant", "affiliate",
+    "roles", "introspected"
 };
 
 static const char *const  account_names[OA_ACCOUNT_FIELDS] = {
@@ -141,7 +142,7 @@ credential_fields(void)
     for (i = 0; i < OA_CREDENTIAL_FIELDS; i++) {
         credential((unsigned) i, NULL,
                    (i == IPS || i == SUBJECT || i == CLIENT
-                    || i == DEPRECATED) ? OA_OK : OA_INVALID);
+                    || i >= DEPRECATED) ? OA_OK : OA_INVALID);
 
         memset(values, 0, sizeof(values));
         values[i] = str("");
@@ -149,6 +150,22 @@ credential_fields(void)
                "%s alone, and empty, is a record that is broken",
                credential_names[i]);
     }
+
+    credential(OWN_TENANT, "org 9", OA_OK);
+    credential(OWN_TENANT, "", OA_OK);
+    credential(OWN_TENANT, "a\nb", OA_INVALID);
+    credential(OWN_TENANT, long_text('t', OA_VALUE_MAX), OA_OK);
+    credential(OWN_TENANT, long_text('t', OA_VALUE_MAX + 1), OA_INVALID);
+    credential(OWN_AFFILIATE, "", OA_OK);
+    credential(OWN_AFFILIATE, "a\177", OA_INVALID);
+    credential(OWN_ROLES, "", OA_OK);
+    credential(OWN_ROLES, "customer  plans", OA_OK);
+    credential(OWN_ROLES, "a\"b", OA_INVALID);
+    credential(OWN_ROLES, long_text('r', OA_SET_MAX + 1), OA_INVALID);
+    credential(INTROSPECTED, "0", OA_OK);
+    credential(INTROSPECTED, "", OA_INVALID);
+    credential(INTROSPECTED, "-1", OA_INVALID);
+    credential(INTROSPECTED, "yes", OA_INVALID);
 
     credential(V, "1", OA_OK);
     credential(V, "", OA_INVALID);
@@ -341,7 +358,7 @@ field_checks(void)
     ok(error != NULL, "says so");
     is_int(oa_account_field_check("expires", str("0"), &error), OA_INVALID,
            "a credential's field in an account");
-    is_int(oa_credential_field_check("tenant", str("a"), &error), OA_INVALID,
+    is_int(oa_credential_field_check("rate", str("1/s"), &error), OA_INVALID,
            "an account's field in a credential");
     is_int(oa_account_field_check("", str("a"), &error), OA_INVALID,
            "no name");

@@ -16,14 +16,15 @@ static oa_hasher_t  hasher;
 
 /* places of the fields, as the header gives their order */
 enum { V, ID, KIND, ACCOUNT, STATE, ENVIRONMENT, SCOPES, IPS, EXPIRES,
-       SUBJECT, CLIENT, DEPRECATED };
+       SUBJECT, CLIENT, DEPRECATED, OWN_TENANT, OWN_AFFILIATE, OWN_ROLES,
+       INTROSPECTED };
 enum { ENABLED, TENANT, AFFILIATE, ROLES, ACCOUNT_IPS, RATE, REFRESH };
 
 
 static const char *const  credential_values[OA_CREDENTIAL_FIELDS] = {
     "1", "key_9f", "api_key", "crm", "active", "live", "read:* write:tenants",
     "203.0.113.0/24 2001:db8::/32", "1900000000", "user-7", "client_1",
-    "1700000000"
+    "1700000000", "org_9", "aff_3", "partner plans", "1700000001"
 };
 
 static const char *const  account_values[OA_ACCOUNT_FIELDS] = {

@@ -33,7 +33,7 @@ static void
 packing(void)
 {
     int            good;
-    size_t         i, len, bad;
+    size_t         i, n, len, bad;
     unsigned char  text[3], *out;
 
     pack("", OA_OK, "");
@@ -45,6 +45,13 @@ packing(void)
     pack("b a b a b", OA_OK, "b a");
     pack("ab a abc a ab", OA_OK, "ab a abc");
     pack("read:* write:tenants", OA_OK, "read:* write:tenants");
+    pack("read:tenants read:tenants", OA_OK, "read:tenants");
+    pack("read:tenants write:tenants read:tenants", OA_OK,
+         "read:tenants write:tenants");
+    pack("read:tenants write:tenants ", OA_OK, "read:tenants write:tenants");
+    pack(" read:tenants write:tenants", OA_OK, "read:tenants write:tenants");
+    pack("read:tenants  write:tenants", OA_OK, "read:tenants write:tenants");
+    pack("read:tenants\twrite:tenants", OA_OK, "read:tenants write:tenants");
     pack("a\nb", OA_INVALID, NULL);
     pack("a\rb", OA_INVALID, NULL);
     pack("a \"b\"", OA_INVALID, NULL);
@@ -69,6 +76,26 @@ packing(void)
     }
 
     is_int(bad, 0, "each byte is one of a word or is not");
+
+    bad = 0;
+
+    for (n = 1; n <= 50; n++) {
+        for (i = 0; i < n * 256; i++) {
+            out = malloc(2 * n);
+            memset(out, 'a', 2 * n);
+            out[i / 256] = (unsigned char) i;
+
+            good = ((i & 255) == 0x21 || ((i & 255) >= 0x23 && (i & 255) <= 0x5b)
+                    || ((i & 255) >= 0x5d && (i & 255) <= 0x7e)
+                    || (i & 255) == ' ' || (i & 255) == '\t');
+
+            bad += (oa_set_pack((oa_str_t) { n, out }, out + n, n, &len)
+                    != (good ? OA_OK : OA_INVALID));
+            free(out);
+        }
+    }
+
+    is_int(bad, 0, "in texts of any length, at any place");
 
     out = malloc(5);
     is_int(oa_set_pack(str("ab cd"), out, 5, &len), OA_OK, "just fits");

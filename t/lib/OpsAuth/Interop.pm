@@ -45,6 +45,7 @@ sub command {
 sub run {
     my ($self, $program, $input) = @_;
     my %file = map { $_ => "$self->{dir}/$_" } qw(in out err);
+    unlink values %file;
     open my $fh, '>', $file{in} or die "$file{in}: $!";
     print {$fh} $json->encode($input // {});
     close $fh;

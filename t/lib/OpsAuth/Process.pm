@@ -11,6 +11,7 @@ use POSIX ();
 use Time::HiRes qw(sleep time);
 
 my %started;            # pid => [owner's pid, name]
+my @first;              # what to do before any of them is killed
 
 # A text that is the same for all processes of one t/run and in no other run.
 sub run_id {
@@ -192,7 +193,11 @@ sub cpu {
 
 # --- the end ------------------------------------------------------------------
 
+# code for a process that must be told to end, as it would leave others behind
+sub before_stop_all { my ($class, $code) = @_; push @first, [$$, $code] }
+
 sub stop_all {
+    $_->[1]->() for grep { $_->[0] == $$ } splice @first;
     my @mine = grep { $started{$_}[0] == $$ } keys %started or return;
     # an nginx master must take its workers along; killed, it would leave them
     my @masters = grep { OpsAuth::Process->title($_) =~ /^nginx: master/ } @mine;

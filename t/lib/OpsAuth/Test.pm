@@ -29,6 +29,7 @@ use File::Temp ();
 use POSIX ();
 use Test::More ();
 
+use OpsAuth::AuthServer;
 use OpsAuth::Certificates;
 use OpsAuth::Check;
 use OpsAuth::DNS;
@@ -166,6 +167,14 @@ sub upstream {
     my $name = delete $o{name} // 'UPSTREAM';
     my $upstream = OpsAuth::Upstream->new(dir => $self->_own_dir('upstream'), %o);
     return $self->_add(servers => $upstream, $name, $upstream->address);
+}
+
+# A scripted authorization server; %%AS%% is address:port
+sub auth_server {
+    my ($self, %o) = @_;
+    my $name = delete $o{name} // 'AS';
+    my $server = OpsAuth::AuthServer->new(dir => $self->_own_dir('as'), %o);
+    return $self->_add(servers => $server, $name, $server->address);
 }
 
 # A name server; %%DNS%% is address:port

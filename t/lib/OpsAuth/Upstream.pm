@@ -19,7 +19,11 @@ use Time::HiRes qw(time);
 use OpsAuth::Port;
 use OpsAuth::Process;
 
-# dir: where it keeps its log (made here)
+my $script;                     # in the daemon: answer
+
+# dir     where it keeps its log (made here)
+# answer  code that is called in the daemon with each request, and returns
+#         ({ bytes, at => time to send them (0), close }, ...) in its place
 sub new {
     my ($class, %o) = @_;
     my $self = bless { %o }, $class;
@@ -38,7 +42,7 @@ sub start {
     open my $log, '>>', $self->{log} or die "$self->{log}: $!";
     $self->{pid} = OpsAuth::Process->daemon(
         name => 'upstream', keep => [$listen, $log], stderr => "$self->{dir}/stderr",
-        code => sub { _loop($listen, $log) },
+        code => sub { $script = $self->{answer}; _loop($listen, $log) },
     );
     return $self;
 }
@@ -160,7 +164,7 @@ sub _input {
     }
     while (my $request = _parse($c)) {
         syswrite $log, $JSON->encode({ %$request, connection => $c->{number} }) . "\n";
-        push @{$c->{queue}}, _answer($c, $request);
+        push @{$c->{queue}}, $script ? $script->($request) : _answer($c, $request);
         _due($c, time);
         return if $c->{upgraded} || !$connections{fileno($c->{socket}) // -1};
     }

@@ -41,7 +41,7 @@ def allow(url, user):
 def session_for(client, endpoint):
     method, secret = client["method"], client.get("secret")
     if method == "private_key_jwt":
-        secret = json.dumps(client["key"])
+        secret = client["key"]
     session = OAuth2Session(
         client["id"], secret, scope="read:tenants", redirect_uri=given["redirect_uri"],
         token_endpoint_auth_method=method, revocation_endpoint_auth_method=method,
