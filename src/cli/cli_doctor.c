@@ -391,6 +391,7 @@ examine(cli_doctor_t *d)
     size_t  i;
 
     static void (*const  checks[])(cli_doctor_t *d) = {
+        cli_doctor_tls,
         cli_doctor_server,
         cli_doctor_settings,
         cli_doctor_gateway_rights,

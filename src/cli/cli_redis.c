@@ -106,6 +106,19 @@ redis_lost(const cli_redis_t *redis, const char *doing)
     } else if (redis->context->err == REDIS_ERR_IO && err == ECONNREFUSED) {
         why = "connection refused; is it running there?";
 
+    } else if (!redis->heard
+               && redis->context->connection_type == REDIS_CONN_TCP
+               && (redis->context->err == REDIS_ERR_EOF || err == ECONNRESET
+                   || err == EPIPE))
+    {
+        /* with TLS 1.3 a reset may overtake the alert that tells why */
+
+        why = (redis->tls != NULL)
+              ? "it closed the connection right after the TLS handshake; does "
+                "it ask for a client certificate (--cert, --key)?"
+              : "it closed the connection without an answer; if it speaks TLS "
+                "on this port, give rediss://";
+
     } else if (redis->context->err == REDIS_ERR_EOF) {
         why = "it closed the connection";
     }
@@ -154,6 +167,72 @@ cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
 }
 
 
+/* --- the wire: hiredis' own, or TLS ------------------------------------- */
+
+static int
+wire_append(cli_redis_t *redis, const cli_command_t *command)
+{
+    int  rc;
+
+    rc = (redis->tls != NULL)
+         ? cli_tls_append(redis->tls, command->n, command->words,
+                          command->lens)
+         : redisAppendCommandArgv(redis->context, (int) command->n,
+                                  command->words, command->lens);
+
+    return (rc == REDIS_OK) ? CLI_OK : redis_lost(redis, command->words[0]);
+}
+
+
+static int
+wire_write(cli_redis_t *redis, const char *doing)
+{
+    int  done;
+
+    errno = 0;
+
+    if (redis->tls != NULL) {
+        return (cli_tls_write(redis->tls) == REDIS_OK)
+               ? CLI_OK : redis_lost(redis, doing);
+    }
+
+    do {
+        if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
+            return redis_lost(redis, doing);
+        }
+
+    } while (!done);
+
+    return CLI_OK;
+}
+
+
+static int
+wire_reply(cli_redis_t *redis, void **reply, const char *doing)
+{
+    int  rc;
+
+    errno = 0;
+    rc = (redis->tls != NULL) ? cli_tls_reply(redis->tls, reply)
+                              : redisGetReply(redis->context, reply);
+
+    if (rc != REDIS_OK) {
+        return redis_lost(redis, doing);
+    }
+
+    redis->heard = 1;
+
+    return CLI_OK;
+}
+
+
+int
+cli_redis_pending(const cli_redis_t *redis)
+{
+    return redis->tls != NULL && cli_tls_pending(redis->tls);
+}
+
+
 static void
 redis_keep(cli_redis_t *redis, redisReply *reply)
 {
@@ -183,6 +262,7 @@ int
 cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
     size_t n, redisReply **replies)
 {
+    int      rc;
     void    *reply;
     size_t   i, sent;
 
@@ -194,20 +274,19 @@ cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
 
         while (sent < n && (i == sent || sent % CLI_REDIS_BATCH != 0)) {
 
-            if (redisAppendCommandArgv(redis->context, (int) commands[sent]->n,
-                                       commands[sent]->words,
-                                       commands[sent]->lens) != REDIS_OK)
-            {
-                return redis_lost(redis, commands[sent]->words[0]);
+            rc = wire_append(redis, commands[sent]);
+
+            if (rc != CLI_OK) {
+                return rc;
             }
 
             sent++;
         }
 
-        errno = 0;
+        rc = wire_reply(redis, &reply, commands[i]->words[0]);
 
-        if (redisGetReply(redis->context, &reply) != REDIS_OK) {
-            return redis_lost(redis, commands[i]->words[0]);
+        if (rc != CLI_OK) {
+            return rc;
         }
 
         redis_keep(redis, reply);
@@ -221,48 +300,30 @@ cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
 int
 cli_redis_append(cli_redis_t *redis, const cli_command_t *command)
 {
-    if (redisAppendCommandArgv(redis->context, (int) command->n,
-                               command->words, command->lens) != REDIS_OK)
-    {
-        return redis_lost(redis, command->words[0]);
-    }
-
-    return CLI_OK;
+    return wire_append(redis, command);
 }
 
 
 int
 cli_redis_flush(cli_redis_t *redis)
 {
-    int  done;
-
-    do {
-        errno = 0;
-
-        if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
-            return redis_lost(redis, "writing");
-        }
-
-    } while (!done);
-
-    return CLI_OK;
+    return wire_write(redis, "writing");
 }
 
 
 int
 cli_redis_next(cli_redis_t *redis, redisReply **reply)
 {
+    int    rc;
     void  *next;
 
-    errno = 0;
+    rc = wire_reply(redis, &next, "reading");
 
-    if (redisGetReply(redis->context, &next) != REDIS_OK) {
-        return redis_lost(redis, "reading");
+    if (rc == CLI_OK) {
+        *reply = next;
     }
 
-    *reply = next;
-
-    return CLI_OK;
+    return rc;
 }
 
 
@@ -296,23 +357,11 @@ cli_redis_call(cli_redis_t *redis, const cli_command_t *command,
 int
 cli_redis_send(cli_redis_t *redis, const cli_command_t *command)
 {
-    int  done;
+    int  rc;
 
-    if (redisAppendCommandArgv(redis->context, (int) command->n,
-                               command->words, command->lens) != REDIS_OK)
-    {
-        return redis_lost(redis, command->words[0]);
-    }
+    rc = wire_append(redis, command);
 
-    errno = 0;
-
-    for (done = 0; !done; ) {
-        if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
-            return redis_lost(redis, command->words[0]);
-        }
-    }
-
-    return CLI_OK;
+    return (rc == CLI_OK) ? wire_write(redis, command->words[0]) : rc;
 }
 
 
@@ -320,18 +369,17 @@ int
 cli_redis_receive(cli_redis_t *redis, const cli_command_t *command,
     redisReply **reply)
 {
+    int    rc;
     void  *r;
 
-    errno = 0;
+    rc = wire_reply(redis, &r, command->words[0]);
 
-    if (redisGetReply(redis->context, &r) != REDIS_OK) {
-        return redis_lost(redis, command->words[0]);
+    if (rc == CLI_OK) {
+        redis_keep(redis, r);
+        *reply = r;
     }
 
-    redis_keep(redis, r);
-    *reply = r;
-
-    return CLI_OK;
+    return rc;
 }
 
 
@@ -415,6 +463,7 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
     tv.tv_sec = (time_t) timeout;
     tv.tv_usec = 0;
     errno = 0;
+    host = NULL;
 
     if (url.transport == OA_REDIS_UNIX) {
         redis->context = redisConnectUnixWithTimeout(
@@ -435,6 +484,15 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
 
     if (redisSetTimeout(redis->context, tv) != REDIS_OK) {
         return redis_lost(redis, "setting the timeout");
+    }
+
+    if (url.tls) {
+        rc = cli_tls_open(&redis->tls, redis->context, config, host,
+                          redis_name(redis));
+
+        if (rc != CLI_OK) {
+            return rc;
+        }
     }
 
     rc = redis_login(redis);
@@ -478,6 +536,10 @@ cli_redis_close(cli_redis_t *redis)
 {
     cli_redis_forget(redis, 0);
     free(redis->replies);
+
+    if (redis->tls != NULL) {
+        cli_tls_close(redis->tls);
+    }
 
     if (redis->context != NULL) {
         redisFree(redis->context);

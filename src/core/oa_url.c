@@ -44,15 +44,16 @@ oa_redis_url_parse(oa_str_t text, oa_redis_url_t *url, const char **error)
         return oa_url_tcp(rest, url, error);
     }
 
+    if (oa_url_starts(text, "rediss://", &rest)) {
+        url->tls = 1;
+        return oa_url_tcp(rest, url, error);
+    }
+
     if (oa_url_starts(text, "unix:", &rest)) {
         return oa_url_unix(rest, url, error);
     }
 
-    if (oa_url_starts(text, "rediss://", &rest)) {
-        *error = "rediss:// (TLS) is not supported here, "
-                 "use redis:// or unix:/path";
-
-    } else if (oa_url_starts(text, "redis+sentinel://", &rest)) {
+    if (oa_url_starts(text, "redis+sentinel://", &rest)) {
         *error = "redis+sentinel:// (Sentinel) is not supported here, "
                  "use redis:// or unix:/path";
 
@@ -61,7 +62,8 @@ oa_redis_url_parse(oa_str_t text, oa_redis_url_t *url, const char **error)
                  "use redis:// or unix:/path";
 
     } else {
-        *error = "expected redis://host[:port][/db] or unix:/path[?db=n]";
+        *error = "expected redis://host[:port][/db], rediss:// for TLS, or "
+                 "unix:/path[?db=n]";
     }
 
     return OA_INVALID;

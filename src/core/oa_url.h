@@ -1,7 +1,7 @@
 /*
- * Where Redis is: redis://host[:port][/db], redis://[v6]:port/db,
- * unix:/path[?db=n]. rediss://, redis+sentinel:// and redis+cluster:// are
- * known by name, so that an error can say what they are.
+ * Where Redis is: redis://host[:port][/db], redis://[v6]:port/db, the same
+ * with rediss:// for TLS, unix:/path[?db=n]. redis+sentinel:// and
+ * redis+cluster:// are known by name, so that an error can say what they are.
  */
 
 #ifndef OA_URL_H
@@ -26,6 +26,7 @@ typedef struct {
     unsigned              port;         /* TCP only */
     oa_str_t              path;         /* unix only */
     unsigned              db;
+    unsigned              tls:1;        /* TCP only */
 } oa_redis_url_t;
 
 

@@ -66,6 +66,22 @@ typedef struct {
 } ngx_http_opsauth_worker_t;
 
 
+/* redis_ssl_*, as written */
+typedef struct {
+    ngx_str_t                       trusted_certificate;
+    ngx_str_t                       certificate;
+    ngx_str_t                       certificate_key;
+    ngx_str_t                       password_file;
+    ngx_str_t                       name;
+    ngx_str_t                       ciphers;
+    ngx_uint_t                      protocols;      /* bits; 0: not set */
+    ngx_int_t                       verify_depth;
+    ngx_flag_t                      verify;
+    ngx_flag_t                      session_reuse;
+    unsigned                        on:1;           /* rediss:// */
+} ngx_http_opsauth_tls_t;
+
+
 /* one opsauth_store block; lives as long as the cycle */
 typedef struct {
     ngx_str_t                       name;
@@ -73,6 +89,7 @@ typedef struct {
     ngx_str_t                       channel;        /* "<prefix>invalidate" */
     ngx_str_t                       url;
     ngx_opsauth_redis_conf_t        redis;
+    ngx_http_opsauth_tls_t          tls;
 
     ngx_str_t                       pepper_text;    /* peppers point into it */
     oa_str_t                        peppers[OA_PEPPERS_MAX];
@@ -485,6 +502,20 @@ char *ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_store_pepper_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+/* that a file can be read, and, if it holds a secret, not by others; path is
+   made absolute */
+ngx_int_t ngx_http_opsauth_check_file(ngx_conf_t *cf, const char *directive,
+    ngx_str_t *path, ngx_uint_t secret);
+
+
+/* ngx_http_opsauth_tls.c */
+
+extern ngx_conf_bitmask_t  ngx_http_opsauth_tls_protocols[];
+
+void ngx_http_opsauth_tls_create(ngx_http_opsauth_tls_t *tls);
+/* the block was read: loads certificates, fills store->redis.tls */
+char *ngx_http_opsauth_tls_finish(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store);
 
 
 /* a view of nginx's string for the core, and back */

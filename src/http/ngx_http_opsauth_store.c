@@ -126,6 +126,8 @@ ngx_http_opsauth_create_store(ngx_conf_t *cf, ngx_str_t *name)
     store->lease = NGX_CONF_UNSET_MSEC;
     store->stale = NGX_CONF_UNSET_MSEC;
 
+    ngx_http_opsauth_tls_create(&store->tls);
+
     store->key_prefixes = ngx_array_create(cf->pool, 4,
                                            sizeof(oa_key_prefix_t));
     if (store->key_prefixes == NULL) {
@@ -154,7 +156,9 @@ ngx_http_opsauth_finish_store(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
         ngx_str_set(&store->prefix, "opsauth:");
     }
 
-    if (ngx_http_opsauth_check_store(cf, store) != NGX_CONF_OK) {
+    if (ngx_http_opsauth_check_store(cf, store) != NGX_CONF_OK
+        || ngx_http_opsauth_tls_finish(cf, store) != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -368,6 +372,7 @@ ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     store->url = value[1];
     store->redis.db = url.db;
+    store->tls.on = url.tls;
 
     ngx_memzero(&u, sizeof(ngx_url_t));
 
@@ -405,6 +410,18 @@ ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     store->redis.addrs = u.addrs;
     store->redis.naddrs = u.naddrs;
     store->redis.port = (in_port_t) url.port;
+
+    /* with a zero at its end, for OpenSSL */
+
+    store->redis.tls_name.len = url.host.len;
+    store->redis.tls_name.data = ngx_pcalloc(cf->pool, url.host.len + 1);
+    if (store->redis.tls_name.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (url.host.len) {
+        ngx_memcpy(store->redis.tls_name.data, url.host.data, url.host.len);
+    }
 
     if (url.transport == OA_REDIS_TCP
         && ngx_inet_addr(u.host.data, u.host.len) == INADDR_NONE

@@ -143,6 +143,7 @@ ngx_opsauth_feed_free(ngx_opsauth_link_t *link)
         ngx_free(feed->out.start);
     }
 
+    ngx_opsauth_link_cleanup(link);
     ngx_free(feed);
 }
 

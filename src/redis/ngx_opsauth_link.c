@@ -6,12 +6,16 @@
  * | DOWN       | the user connects            | resolve a name     | RESOLVING
  * |            |                              | or take addresses  | CONNECTING
  * | RESOLVING  | addresses, or none           | theirs, or conf's  | CONNECTING
- * | CONNECTING | connected                    | write the greeting | GREETING
+ * | CONNECTING | connected                    | TLS, if it is to be| HANDSHAKE
+ * |            |                              | write the greeting | GREETING
  * |            | refused                      | next address, fail | CONNECTING
+ * | HANDSHAKE  | it is who it must be         | write the greeting | GREETING
+ * |            | it is not, or no TLS         | fail               | DOWN
  * | GREETING   | all replies are there        | the user goes on   | READY
  * |            | AUTH or SELECT refused       | fail               | DOWN
  * | CONNECTING | connect_timeout since start, | fail               | DOWN
- * | GREETING   | closed, protocol error       |                    |
+ * | HANDSHAKE, | closed, protocol error       |                    |
+ * | GREETING   |                              |                    |
  * | READY      | closed, protocol error       | fail               | DOWN
  * | any        | c->close                     | quit               | DOWN
  *
@@ -82,6 +86,7 @@ ngx_opsauth_link_connect(ngx_opsauth_link_t *link)
     link->server = 0;
     link->resolved = ngx_opsauth_link_now();
     link->logged = 0;
+    link->heard = 0;
     link->addrs = link->conf->addrs;
     link->naddrs = link->conf->naddrs;
 
@@ -261,6 +266,22 @@ ngx_opsauth_link_connected(ngx_opsauth_link_t *link)
         return;
     }
 
+    if (link->conf->tls) {
+        ngx_opsauth_link_tls_start(link);
+
+    } else {
+        ngx_opsauth_link_begin(link);
+    }
+}
+
+
+void
+ngx_opsauth_link_begin(ngx_opsauth_link_t *link)
+{
+    ngx_connection_t  *c;
+
+    c = link->connection;
+
     link->state = NGX_OPSAUTH_LINK_GREETING;
     c->log->action = "greeting";
 
@@ -277,16 +298,30 @@ ngx_opsauth_link_connected(ngx_opsauth_link_t *link)
 static void
 ngx_opsauth_link_timer_handler(ngx_event_t *ev)
 {
+    const char          *why;
     ngx_opsauth_link_t  *link;
 
     link = ev->data;
 
     ngx_opsauth_link_enter(link);
 
-    ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_TIMEOUT, 0,
-                          link->state == NGX_OPSAUTH_LINK_GREETING
-                          ? "it does not answer the greeting"
-                          : "connecting takes too long");
+    switch (link->state) {
+
+    case NGX_OPSAUTH_LINK_GREETING:
+        why = "it does not answer the greeting";
+        break;
+
+    case NGX_OPSAUTH_LINK_HANDSHAKE:
+        why = "it does not answer the TLS handshake; if it does not speak "
+              "TLS on this port, use that of its \"tls-port\", or redis://";
+        break;
+
+    default:
+        why = "connecting takes too long";
+        break;
+    }
+
+    ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_TIMEOUT, 0, why);
 
     ngx_opsauth_link_leave(link);
 }
@@ -317,6 +352,9 @@ ngx_opsauth_link_read_handler(ngx_event_t *rev)
             ngx_opsauth_link_connected(link);
         }
 
+    } else if (link->state == NGX_OPSAUTH_LINK_HANDSHAKE) {
+        ngx_opsauth_link_tls_handshake(link);
+
     } else {
         ngx_opsauth_link_read(link);
     }
@@ -338,10 +376,24 @@ ngx_opsauth_link_write_handler(ngx_event_t *wev)
 
     ngx_opsauth_link_enter(link);
 
+    if (c->close) {
+
+        /* by way of OpenSSL, where a write waits for something to read */
+
+        link->kind->quit(link);
+        link->kind->rest(link);
+        ngx_opsauth_link_leave(link);
+        return;
+    }
+
     switch (link->state) {
 
     case NGX_OPSAUTH_LINK_CONNECTING:
         ngx_opsauth_link_connected(link);
+        break;
+
+    case NGX_OPSAUTH_LINK_HANDSHAKE:
+        ngx_opsauth_link_tls_handshake(link);
         break;
 
     case NGX_OPSAUTH_LINK_GREETING:
@@ -379,10 +431,7 @@ ngx_opsauth_link_read(ngx_opsauth_link_t *link)
         }
 
         if (n <= 0) {
-            ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED,
-                                  n ? ngx_socket_errno : 0,
-                                  n ? "recv() failed"
-                                    : "it closed the connection");
+            ngx_opsauth_link_lost(link, n, n ? ngx_socket_errno : 0);
             return;
         }
 
@@ -413,6 +462,19 @@ ngx_opsauth_link_parse(ngx_opsauth_link_t *link, u_char *data, size_t len)
     ngx_opsauth_reply_t  *reply;
 
     c = link->connection;
+
+    if (!link->heard) {
+        link->heard = 1;
+
+        /* an alert's record begins like this, and no reply */
+
+        if (len && data[0] == 0x15 && !link->conf->tls) {
+            ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_UNTRUSTED, 0,
+                                  "it speaks TLS on this port: use rediss://, "
+                                  "or its plain port");
+            return NGX_DECLINED;
+        }
+    }
 
     rc = ngx_opsauth_codec_feed(link->codec, data, len);
 
@@ -570,9 +632,19 @@ static void
 ngx_opsauth_link_close_socket(ngx_opsauth_link_t *link)
 {
     if (link->connection) {
+        ngx_opsauth_link_tls_close(link);
         ngx_close_connection(link->connection);
         link->connection = NULL;
     }
+
+    link->tls = NULL;
+}
+
+
+void
+ngx_opsauth_link_cleanup(ngx_opsauth_link_t *link)
+{
+    ngx_opsauth_link_tls_forget(link);
 }
 
 

@@ -5,6 +5,7 @@
  *
  * ngx_opsauth_link.c         the connection
  * ngx_opsauth_link_addr.c    where the server is
+ * ngx_opsauth_link_tls.c     TLS
  * ngx_opsauth_link_greet.c   AUTH, SELECT, CLIENT SETNAME, who the server is
  * ngx_opsauth_link_log.c     what the error log gets of it
  * ngx_opsauth_redis_error.c  what error replies mean
@@ -22,13 +23,15 @@
 #define NGX_OPSAUTH_LINK_STEPS  5
 
 
-typedef struct ngx_opsauth_link_s  ngx_opsauth_link_t;
+typedef struct ngx_opsauth_link_s      ngx_opsauth_link_t;
+typedef struct ngx_opsauth_link_tls_s  ngx_opsauth_link_tls_t;
 
 
 typedef enum {
     NGX_OPSAUTH_LINK_DOWN = 0,
     NGX_OPSAUTH_LINK_RESOLVING,
     NGX_OPSAUTH_LINK_CONNECTING,
+    NGX_OPSAUTH_LINK_HANDSHAKE,         /* of TLS */
     NGX_OPSAUTH_LINK_GREETING,
     NGX_OPSAUTH_LINK_READY
 } ngx_opsauth_link_state_e;
@@ -98,6 +101,7 @@ struct ngx_opsauth_link_s {
     ngx_msec_t                      resolved;   /* its address was looked up,
                                                    not earlier than then */
     ngx_uint_t                      logged;     /* bits of error classes */
+    ngx_opsauth_link_tls_t         *tls;        /* NULL: plain */
 
     /* across connections */
     ngx_uint_t                      turn;       /* of the addresses */
@@ -105,12 +109,14 @@ struct ngx_opsauth_link_s {
     ngx_msec_t                      retry_at;   /* failures: not before */
     ngx_opsauth_redis_error_e       trouble;    /* as last logged */
     ngx_msec_t                      slow_at;    /* slow, busy: logged at */
+    void                           *session;    /* of TLS, to be taken up */
 
     ngx_event_t                     timer;      /* of the attempt; whether it
                                                    is cancelable is the user's
                                                    to say */
     ngx_uint_t                      busy;       /* our own frames above */
 
+    unsigned                        heard:1;    /* it sent something */
     unsigned                        doomed:1;   /* freed when not busy */
     unsigned                        unresolved:1;   /* its name, as logged */
 };
@@ -134,6 +140,8 @@ void ngx_opsauth_link_init(ngx_opsauth_link_t *link,
 void ngx_opsauth_link_connect(ngx_opsauth_link_t *link);
 /* the second half of it: link->addrs are known */
 void ngx_opsauth_link_open(ngx_opsauth_link_t *link);
+/* the third: the server may be talked to */
+void ngx_opsauth_link_begin(ngx_opsauth_link_t *link);
 void ngx_opsauth_link_read(ngx_opsauth_link_t *link);
 /* sends what it can. NGX_ERROR: the link has failed */
 ngx_int_t ngx_opsauth_link_send(ngx_opsauth_link_t *link, ngx_buf_t *out);
@@ -148,6 +156,8 @@ void ngx_opsauth_link_fail_reply(ngx_opsauth_link_t *link,
 ngx_msec_t ngx_opsauth_link_backoff(ngx_opsauth_link_t *link,
     ngx_opsauth_redis_error_e error);
 void ngx_opsauth_link_close(ngx_opsauth_link_t *link);
+/* what outlives connections; the link was closed */
+void ngx_opsauth_link_cleanup(ngx_opsauth_link_t *link);
 /* around every event: a user that is destroyed meanwhile is freed by the last
    to leave */
 void ngx_opsauth_link_enter(ngx_opsauth_link_t *link);
@@ -160,6 +170,26 @@ ngx_msec_t ngx_opsauth_link_now(void);
 
 /* NGX_OK: link_open() has been called or will be */
 ngx_int_t ngx_opsauth_link_resolve(ngx_opsauth_link_t *link);
+
+
+/* ngx_opsauth_link_tls.c */
+
+/* connected: begins the handshake, which ends in link_begin() or link_fail() */
+void ngx_opsauth_link_tls_start(ngx_opsauth_link_t *link);
+/* goes on with it after an event */
+void ngx_opsauth_link_tls_handshake(ngx_opsauth_link_t *link);
+/* why TLS has failed, with a zero at its end; 0: it has not */
+size_t ngx_opsauth_link_tls_said(ngx_opsauth_link_t *link, u_char *why,
+    size_t size);
+/* recv() returned n: fails, with what that tells of TLS where it is too much or
+   too little */
+void ngx_opsauth_link_lost(ngx_opsauth_link_t *link, ssize_t n, ngx_err_t err);
+/* the session that the next connection would take up */
+void ngx_opsauth_link_tls_forget(ngx_opsauth_link_t *link);
+/* before the socket is closed; never blocks */
+void ngx_opsauth_link_tls_close(ngx_opsauth_link_t *link);
+/* verified as an address, and never sent as SNI */
+ngx_uint_t ngx_opsauth_link_tls_is_addr(const ngx_str_t *name);
 
 
 /* ngx_opsauth_link_greet.c */

@@ -40,8 +40,7 @@ ngx_opsauth_link_trouble(ngx_opsauth_link_t *link,
 
     link->trouble = error;
 
-    level = (error == NGX_OPSAUTH_REDIS_DENIED) ? NGX_LOG_CRIT
-                                                : link->kind->level;
+    level = (class >= 2) ? NGX_LOG_CRIT : link->kind->level;
 
     ngx_log_error(level, link->log, err,
                   "opsauth: %s \"%V\" of store \"%V\" is down: %s",
@@ -66,12 +65,16 @@ ngx_opsauth_link_alive(ngx_opsauth_link_t *link)
 }
 
 
-/* 0: it can't be reached; 1: it does not serve us; 2: nor will it like this */
+/* 0: it can't be reached; 1: it does not serve us; 2: nor will it like this;
+   3: and we would not have it */
 
 ngx_uint_t
 ngx_opsauth_link_class(ngx_opsauth_redis_error_e error)
 {
     switch (error) {
+
+    case NGX_OPSAUTH_REDIS_UNTRUSTED:
+        return 3;
 
     case NGX_OPSAUTH_REDIS_DENIED:
         return 2;

@@ -116,6 +116,7 @@ ngx_opsauth_redis_free(ngx_opsauth_link_t *link)
         ngx_free(redis->out.start);
     }
 
+    ngx_opsauth_link_cleanup(link);
     ngx_free(redis);
 }
 

@@ -29,6 +29,16 @@ typedef struct ngx_opsauth_redis_s          ngx_opsauth_redis_t;
 typedef struct ngx_opsauth_redis_command_s  ngx_opsauth_redis_command_t;
 
 
+/* how TLS is spoken; shared by all connections of a store */
+typedef struct {
+#if (NGX_SSL)
+    ngx_ssl_t       *ssl;
+#endif
+    unsigned         verify:1;
+    unsigned         session_reuse:1;
+} ngx_opsauth_redis_tls_t;
+
+
 /* what the configuration says; lives as long as the cycle */
 typedef struct {
     ngx_str_t        name;              /* of the store, for logs */
@@ -50,8 +60,11 @@ typedef struct {
     ngx_str_t        client_name;       /* "opsauth-<store>"; the worker's
                                            number is appended */
     ngx_str_t        marker;            /* key "<prefix>meta" */
-    ngx_msec_t       connect_timeout;
+    ngx_msec_t       connect_timeout;   /* with the handshake and greeting */
     ngx_msec_t       timeout;           /* of one command */
+    ngx_opsauth_redis_tls_t  *tls;      /* NULL: plain */
+    ngx_str_t        tls_name;          /* SNI, and whom the certificate must
+                                           name; terminated by a zero */
 } ngx_opsauth_redis_conf_t;
 
 
@@ -74,8 +87,10 @@ typedef enum {
     NGX_OPSAUTH_REDIS_ERROR,            /* any other error reply */
     NGX_OPSAUTH_REDIS_READONLY,         /* -READONLY -NOREPLICAS -OOM -MISCONF:
                                            it takes no writes */
-    NGX_OPSAUTH_REDIS_NOSCRIPT          /* -NOSCRIPT: no such script, so that
+    NGX_OPSAUTH_REDIS_NOSCRIPT,         /* -NOSCRIPT: no such script, so that
                                            nothing has run */
+    NGX_OPSAUTH_REDIS_UNTRUSTED         /* TLS: not the server that it must be,
+                                           or no agreement; commands get DOWN */
 } ngx_opsauth_redis_error_e;
 
 

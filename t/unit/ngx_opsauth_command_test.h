@@ -258,6 +258,12 @@ ngx_opsauth_link_backoff(ngx_opsauth_link_t *link,
 }
 
 
+void
+ngx_opsauth_link_cleanup(ngx_opsauth_link_t *link)
+{
+}
+
+
 ngx_msec_t
 ngx_opsauth_link_now(void)
 {

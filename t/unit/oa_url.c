@@ -17,7 +17,8 @@ tcp(const char *text, const char *host, unsigned port, unsigned db)
     rc = oa_redis_url_parse((oa_str_t) { strlen(text), copy }, &url, &error);
 
     ok(rc == OA_OK && url.transport == OA_REDIS_TCP && url.port == port
-       && url.db == db, "\"%s\": port %u, database %u", text, port, db);
+       && url.db == db && url.tls == (text[5] == 's'),
+       "\"%s\": port %u, database %u", text, port, db);
 
     if (rc == OA_OK) {
         is_str(url.host.data, url.host.len, host, "\"%s\": host", text);
@@ -153,6 +154,10 @@ main(void)
     tcp("redis://[2001:db8::7]:6380/3", "2001:db8::7", 6380, 3);
     tcp("redis://[::ffff:127.0.0.1]:6379", "::ffff:127.0.0.1", 6379, 0);
 
+    tcp("rediss://127.0.0.1", "127.0.0.1", 6379, 0);
+    tcp("rediss://redis.example.com:6380/5", "redis.example.com", 6380, 5);
+    tcp("rediss://[::1]:6380", "::1", 6380, 0);
+
     local("unix:/run/redis.sock", "/run/redis.sock", 0);
     local("unix:/run/redis.sock?db=4", "/run/redis.sock", 4);
     local("unix:/run/redis/a b.sock", "/run/redis/a b.sock", 0);
@@ -163,7 +168,9 @@ main(void)
     refused("REDIS://127.0.0.1", "redis://host");
     refused(" redis://127.0.0.1", "redis://host");
     refused("redis:/127.0.0.1", "redis://host");
-    refused("rediss://127.0.0.1", "TLS");
+    refused("rediss://", "host");
+    refused("rediss://user:secret@127.0.0.1", "redis_password_file");
+    refused("rediss:/127.0.0.1", "redis://host");
     refused("redis+sentinel://name@host:1", "Sentinel");
     refused("redis+cluster://host:1", "Cluster");
 
