@@ -26,6 +26,7 @@
 #include "oa_text.h"
 #include "ngx_opsauth_cache.h"
 #include "ngx_opsauth_feed.h"
+#include "ngx_opsauth_watch.h"
 #include "ngx_opsauth_lookup.h"
 #include "ngx_opsauth_redis.h"
 
@@ -56,6 +57,7 @@ typedef struct {
     ngx_opsauth_redis_t            *redis;
     ngx_opsauth_lookup_t           *lookup;
     ngx_opsauth_feed_t             *feed;       /* the first two workers' */
+    ngx_opsauth_watch_t           **watches;    /* theirs, one a sentinel */
     ngx_opsauth_entry_t             entry;      /* where no context has room */
     uint32_t                        flushes;    /* of the cache, as last seen */
     u_char                          packed[OA_RECORD_MAX];
@@ -88,6 +90,10 @@ typedef struct {
     ngx_str_t                       prefix;         /* of all keys in Redis */
     ngx_str_t                       channel;        /* "<prefix>invalidate" */
     ngx_str_t                       url;
+    /* a name that could not be resolved when the configuration was read */
+    const char                     *unresolved;
+    ngx_str_t                       unresolved_file;
+    ngx_uint_t                      unresolved_line;
     ngx_opsauth_redis_conf_t        redis;
     ngx_http_opsauth_tls_t          tls;
 
@@ -361,6 +367,7 @@ ngx_uint_t ngx_http_opsauth_log_once(ngx_http_opsauth_worker_t *worker,
 /* ngx_http_opsauth_feed.c */
 
 ngx_int_t ngx_http_opsauth_init_process(ngx_cycle_t *cycle);
+void ngx_http_opsauth_stop_watches(ngx_http_opsauth_store_t *store);
 
 
 /* ngx_http_opsauth_identity.c */
@@ -482,8 +489,6 @@ oa_rc_t ngx_http_opsauth_uri_match(const void *uri, void *data);
 /* ngx_http_opsauth_store.c */
 
 char *ngx_http_opsauth_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 char *ngx_http_opsauth_store_key_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_store_stale(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -491,6 +496,14 @@ char *ngx_http_opsauth_store_stale(ngx_conf_t *cf, ngx_command_t *cmd,
 ngx_http_opsauth_store_t *ngx_http_opsauth_find_store(
     ngx_http_opsauth_main_conf_t *omcf, ngx_str_t *name);
 
+
+/* ngx_http_opsauth_address.c */
+
+char *ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+/* what goes with sentinels only */
+ngx_int_t ngx_http_opsauth_check_sentinel(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store);
 /* after the whole configuration was read: the resolver, if there is one */
 ngx_int_t ngx_http_opsauth_init_stores(ngx_conf_t *cf,
     ngx_http_opsauth_main_conf_t *omcf);
@@ -498,6 +511,8 @@ ngx_int_t ngx_http_opsauth_init_stores(ngx_conf_t *cf,
 
 /* ngx_http_opsauth_secret.c */
 
+char *ngx_http_opsauth_store_sentinel_password_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_store_pepper_file(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -97,6 +97,8 @@ ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
         return;
     }
 
+    ngx_http_opsauth_stop_watches(store);
+
     if (worker->feed) {
         ngx_opsauth_feed_destroy(worker->feed);
     }
