@@ -40,7 +40,7 @@ sub gateway {
     my @keys = map { $store->key } 1 .. 3;
     $store->account('crm');
     $store->credential($_, account => 'crm') for @keys;
-    ok($group->primary->cmd('WAIT', 2, 5000) >= 2, 'both replicas have the records');
+    ok($group->primary->cmd('WAIT', $group->{replicas}, 2000) >= $group->{replicas}, 'the replicas have the records');
     $t->var(GROUP => $o{url} ? $o{url}->($group) : $group->url);
     $t->var(EXTRA => $o{extra} // '');
     $t->config_http($CONF);

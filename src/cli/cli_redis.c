@@ -522,7 +522,7 @@ redis_reach_primary(cli_redis_t *redis, const oa_redis_url_t *url)
 {
     int                  rc, left;
     unsigned             port;
-    redisReply          *reply;
+    redisReply          *reply = NULL;
     const char          *host;
     const cli_config_t  *config;
     struct timespec      wait = { 0, 300 * 1000 * 1000 };
