@@ -32,8 +32,8 @@ $group->sentinel(1)->cmd('SENTINEL', 'FAILOVER', $group->{name});
 my $new = $group->failed_over($old);
 ($exit, $out, $err) = $opsauth->run(qw(account disable crm));
 is($exit, 0, 'after a failover') or diag $err;
-is(eval { $new->cmd('HGET', 'opsauth:account:crm', 'state') } // eval { $new->cmd('HGET', 'opsauth:account:crm', 'state') },
-    'disabled', 'it is written to the new primary');
+is(eval { $new->cmd('HGET', 'opsauth:account:crm', 'enabled') } // eval { $new->cmd('HGET', 'opsauth:account:crm', 'enabled') },
+    '0', 'it is written to the new primary');
 
 (my $url = $group->url) =~ s/mymaster/yourmaster/;
 ($exit, $out, $err) = $opsauth->run(qw(account list --redis), $url);

@@ -159,11 +159,11 @@ subtest 'no help' => sub {
 
 subtest 'passwords' => sub {
     my $t = OpsAuth::Test->new(workers => 2);
-    my ($data, $own) = map { $t->secret("sesame-$_-" . int rand 1e9) } qw(data sentinel);
-    my @acl = ("user default on >$data ~* &* +\@all");
+    my ($data, $own) = map { "sesame-$_-" . int rand 1e9 } qw(data sentinel);
+    $t->secret($data, $own);
     my $group = OpsAuth::Sentinel->new(test => $t, replicas => 1, auth_password => $data,
         server => { password => $data }, args => ['--masterauth', $data],
-        sentinel => { password => $own }, conf => ["sentinel sentinel-pass $own", 'loglevel notice']);
+        sentinel => { password => $own }, conf => ["sentinel sentinel-pass $own"]);
     my $store = $t->store(redis => $group->primary);
     my $key = $store->key;
     $store->account('crm');
@@ -175,7 +175,6 @@ subtest 'passwords' => sub {
     $t->start;
     is(settles($t, $key, 204), 204, 'of the server and of the sentinels');
     $t->finish;
-
 };
 
 subtest 'a replica by hand' => sub {

@@ -3,9 +3,11 @@
  * primary says that it is one was seen when it was connected to.
  */
 
+#include "cli.h"
 #include "cli_doctor.h"
 #include "cli_memory.h"
 #include "cli_sentinel.h"
+#include "cli_text.h"
 
 #include <string.h>
 

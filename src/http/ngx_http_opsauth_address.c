@@ -292,8 +292,9 @@ ngx_http_opsauth_init_stores(ngx_conf_t *cf,
 
         if (store[i]->redis.resolver == NULL) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "host not found: \"%s\" in \"redis %V\" in %V:%ui; "
-                          "with a \"resolver\" in http it may turn up later",
+                          "host not found: \"%s\" in \"redis %V\" (a "
+                          "\"resolver\" in http would look for it later) in "
+                          "%V:%ui",
                           store[i]->unresolved, &store[i]->url,
                           &store[i]->unresolved_file,
                           store[i]->unresolved_line);
