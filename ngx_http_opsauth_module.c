@@ -227,6 +227,20 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
       offsetof(ngx_http_opsauth_store_t, redis.user),
       NULL },
 
+    { ngx_string("redis_sentinel_user"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_opsauth_store_t, redis.sentinel_user),
+      NULL },
+
+    { ngx_string("redis_sentinel_password_file"),
+      NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
+      ngx_http_opsauth_store_sentinel_password_file,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("redis_password_file"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
       ngx_http_opsauth_store_password_file,

@@ -62,6 +62,17 @@ sub envelope {
     ok(exists $json->{success} && !$json->{success}, "$code is no success");
 }
 
+# --- Sentinel: t/74-sentinel.t has what it does ---------------------------------------
+
+{
+    my $t = OpsAuth::Test->new;
+    $t->store(redis => $t->redis);
+    my $file = $t->write_file('sentinel.password', "sesame\n", 0600);
+    my ($exit, $said) = $t->nginx_t(example('sentinel.conf', qr{/etc/opsauth/(?:redis|sentinel)\.password} => $file));
+    is($exit, 0, 'sentinel.conf loads') or diag $said;
+    $t->finish;
+}
+
 # --- OpsPilot365-like -------------------------------------------------------------
 
 {

@@ -20,6 +20,8 @@ typedef struct {
     cli_setting_t       redis;
     cli_setting_t       user;
     cli_setting_t       password_file;
+    cli_setting_t       sentinel_user;  /* these for sentinels only */
+    cli_setting_t       sentinel_password_file;
     cli_setting_t       ssl_trusted;    /* these for rediss:// only */
     cli_setting_t       ssl_certificate;
     cli_setting_t       ssl_key;

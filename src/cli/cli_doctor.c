@@ -356,6 +356,9 @@ log_in(cli_doctor_t *d)
 {
     const char  *said;
 
+    /* also where nobody gets any further */
+    cli_doctor_sentinels(d);
+
     /* the user that matters first: without it there is nothing to look at */
 
     if (!connect_as(d, &d->as_gateway, &d->gateway, &said)) {

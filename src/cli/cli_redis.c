@@ -5,14 +5,21 @@
 #include "cli.h"
 #include "cli_file.h"
 #include "cli_memory.h"
+#include "cli_sentinel.h"
 #include "cli_text.h"
 
+#include "oa_text.h"
 #include "oa_url.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
+
+
+/* until who was named a primary says that it is one */
+#define ROLE_TRIES  6
 
 
 /* what an error reply begins with -> what it means here, what helps */
@@ -440,39 +447,37 @@ redis_login(cli_redis_t *redis)
 }
 
 
-int
-cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
+static void
+redis_hang_up(cli_redis_t *redis)
 {
-    int              rc;
-    char            *host;
-    const char      *error;
-    oa_redis_url_t   url;
-    struct timeval   tv;
-
-    redis->config = config;
-    redis->timeout = timeout;
-
-    if (oa_redis_url_parse(cli_str(config->redis.value), &url, &error)
-        != OA_OK)
-    {
-        return cli_fail(CLI_USAGE, "the Redis address %s (%s) is not valid: "
-                        "%s", cli_quotez(config->redis.value),
-                        config->redis.from, error);
+    if (redis->tls != NULL) {
+        cli_tls_close(redis->tls);
+        redis->tls = NULL;
     }
 
-    tv.tv_sec = (time_t) timeout;
+    if (redis->context != NULL) {
+        redisFree(redis->context);
+        redis->context = NULL;
+    }
+}
+
+
+/* the server itself, wherever the URL or the sentinels say that it is */
+static int
+redis_reach(cli_redis_t *redis, const oa_redis_url_t *url, const char *host,
+    unsigned port)
+{
+    int             rc;
+    struct timeval  tv;
+
+    tv.tv_sec = (time_t) redis->timeout;
     tv.tv_usec = 0;
     errno = 0;
-    host = NULL;
 
-    if (url.transport == OA_REDIS_UNIX) {
-        redis->context = redisConnectUnixWithTimeout(
-                             cli_copy(url.path.data, url.path.len), tv);
-
-    } else {
-        host = cli_copy(url.host.data, url.host.len);
-        redis->context = redisConnectWithTimeout(host, (int) url.port, tv);
-    }
+    redis->context = (url->transport == OA_REDIS_UNIX)
+                     ? redisConnectUnixWithTimeout(
+                           cli_copy(url->path.data, url->path.len), tv)
+                     : redisConnectWithTimeout(host, (int) port, tv);
 
     if (redis->context == NULL) {
         return cli_fail(CLI_FAILED, "out of memory");
@@ -486,8 +491,8 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
         return redis_lost(redis, "setting the timeout");
     }
 
-    if (url.tls) {
-        rc = cli_tls_open(&redis->tls, redis->context, config, host,
+    if (url->tls) {
+        rc = cli_tls_open(&redis->tls, redis->context, redis->config, host,
                           redis_name(redis));
 
         if (rc != CLI_OK) {
@@ -497,14 +502,88 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
 
     rc = redis_login(redis);
 
-    if (rc == CLI_OK && url.db != 0) {
+    if (rc == CLI_OK && url->db != 0) {
         rc = cli_redis_call(redis,
                             cli_command("SELECT",
-                                        cli_str(cli_format("%u", url.db))),
+                                        cli_str(cli_format("%u", url->db))),
                             NULL);
     }
 
     return rc;
+}
+
+
+/*
+ * What sentinels name may be none any more, or not yet: it must say that it is
+ * a primary, and is asked for again for a while.
+ */
+static int
+redis_reach_primary(cli_redis_t *redis, const oa_redis_url_t *url)
+{
+    int                  rc, left;
+    unsigned             port;
+    redisReply          *reply = NULL;
+    const char          *host;
+    const cli_config_t  *config;
+    struct timespec      wait = { 0, 300 * 1000 * 1000 };
+
+    config = redis->config;
+
+    for (left = ROLE_TRIES; ; left--) {
+
+        rc = cli_sentinel_primary(config, url, &host, &port);
+
+        if (rc == CLI_OK) {
+            rc = redis_reach(redis, url, host, port);
+        }
+
+        if (rc == CLI_OK) {
+            rc = cli_redis_call(redis, cli_command("ROLE", (oa_str_t) oa_null), &reply);
+        }
+
+        if (rc != CLI_OK) {
+            return rc;
+        }
+
+        if (reply->type == REDIS_REPLY_ARRAY && reply->elements != 0
+            && oa_text_eq(cli_reply_str(reply->element[0]), "master"))
+        {
+            return CLI_OK;
+        }
+
+        if (left == 0) {
+            return cli_fail(CLI_FAILED, "%s: the server that the sentinels "
+                            "name, %s:%u, is no primary; try again in a moment",
+                            redis_name(redis), host, port);
+        }
+
+        redis_hang_up(redis);
+        (void) nanosleep(&wait, NULL);
+    }
+}
+
+
+int
+cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
+{
+    const char      *error;
+    oa_redis_url_t   url;
+
+    redis->config = config;
+    redis->timeout = timeout;
+
+    if (oa_redis_url_parse(cli_str(config->redis.value), &url, &error)
+        != OA_OK)
+    {
+        return cli_fail(CLI_USAGE, "the Redis address %s (%s) is not valid: "
+                        "%s", cli_quotez(config->redis.value),
+                        config->redis.from, error);
+    }
+
+    return (url.transport == OA_REDIS_SENTINEL)
+           ? redis_reach_primary(redis, &url)
+           : redis_reach(redis, &url, cli_copy(url.host.data, url.host.len),
+                         url.port);
 }
 
 
@@ -536,14 +615,7 @@ cli_redis_close(cli_redis_t *redis)
 {
     cli_redis_forget(redis, 0);
     free(redis->replies);
-
-    if (redis->tls != NULL) {
-        cli_tls_close(redis->tls);
-    }
-
-    if (redis->context != NULL) {
-        redisFree(redis->context);
-    }
+    redis_hang_up(redis);
 
     memset(redis, 0, sizeof(*redis));
 }

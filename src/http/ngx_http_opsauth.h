@@ -28,6 +28,7 @@
 #include "ngx_opsauth_cache.h"
 #include "ngx_opsauth_counters.h"
 #include "ngx_opsauth_feed.h"
+#include "ngx_opsauth_watch.h"
 #include "ngx_opsauth_lookup.h"
 #include "ngx_opsauth_redis.h"
 #include "ngx_http_opsauth_rate.h"
@@ -67,6 +68,7 @@ typedef struct {
     ngx_http_opsauth_rate_node_t   *node;       /* the first worker's */
     ngx_queue_t                     chunks;     /* of quotas, being asked for */
     ngx_http_opsauth_rate_plan_t    plans[NGX_HTTP_OPSAUTH_RATE_PLANS];
+    ngx_opsauth_watch_t           **watches;    /* theirs, one a sentinel */
     ngx_opsauth_entry_t             entry;      /* where no context has room */
     uint32_t                        flushes;    /* of the cache, as last seen */
     u_char                          packed[OA_RECORD_MAX];
@@ -100,6 +102,10 @@ struct ngx_http_opsauth_store_s {
     ngx_str_t                       prefix;         /* of all keys in Redis */
     ngx_str_t                       channel;        /* "<prefix>invalidate" */
     ngx_str_t                       url;
+    /* a name that could not be resolved when the configuration was read */
+    const char                     *unresolved;
+    ngx_str_t                       unresolved_file;
+    ngx_uint_t                      unresolved_line;
     ngx_opsauth_redis_conf_t        redis;
     ngx_http_opsauth_tls_t          tls;
 
@@ -397,6 +403,7 @@ ngx_uint_t ngx_http_opsauth_log_once(ngx_http_opsauth_worker_t *worker,
 /* ngx_http_opsauth_feed.c */
 
 ngx_int_t ngx_http_opsauth_init_process(ngx_cycle_t *cycle);
+void ngx_http_opsauth_stop_watches(ngx_http_opsauth_store_t *store);
 
 
 /* ngx_http_opsauth_identity.c */
@@ -521,8 +528,6 @@ oa_rc_t ngx_http_opsauth_uri_match(const void *uri, void *data);
 /* ngx_http_opsauth_store.c */
 
 char *ngx_http_opsauth_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 char *ngx_http_opsauth_store_key_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_store_stale(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -530,6 +535,14 @@ char *ngx_http_opsauth_store_stale(ngx_conf_t *cf, ngx_command_t *cmd,
 ngx_http_opsauth_store_t *ngx_http_opsauth_find_store(
     ngx_http_opsauth_main_conf_t *omcf, ngx_str_t *name);
 
+
+/* ngx_http_opsauth_address.c */
+
+char *ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+/* what goes with sentinels only */
+ngx_int_t ngx_http_opsauth_check_sentinel(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store);
 /* after the whole configuration was read: the resolver, if there is one */
 ngx_int_t ngx_http_opsauth_init_stores(ngx_conf_t *cf,
     ngx_http_opsauth_main_conf_t *omcf);
@@ -537,6 +550,8 @@ ngx_int_t ngx_http_opsauth_init_stores(ngx_conf_t *cf,
 
 /* ngx_http_opsauth_secret.c */
 
+char *ngx_http_opsauth_store_sentinel_password_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_store_pepper_file(ngx_conf_t *cf, ngx_command_t *cmd,

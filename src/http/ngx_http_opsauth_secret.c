@@ -1,12 +1,14 @@
 /*
- * Files that hold secrets: the pepper and the password for Redis. Both are
- * read when the configuration is, by the master, and refused where others may
+ * Files that hold secrets: the pepper, the passwords for Redis and its sentinels.
+ * All are read when the configuration is, by the master, and refused where others may
  * read them. Their bytes are wiped with the configuration.
  */
 
 #include "ngx_http_opsauth.h"
 
 
+static char *ngx_http_opsauth_read_password(ngx_conf_t *cf, ngx_str_t *file,
+    ngx_str_t *password);
 static char *ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
     ngx_str_t *path, ngx_str_t *text);
 static ngx_int_t ngx_http_opsauth_read_bytes(ngx_conf_t *cf, ngx_file_t *file,
@@ -31,18 +33,37 @@ ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_opsauth_store_t *store = conf;
 
-    ngx_str_t  *value, *password;
+    return ngx_http_opsauth_read_password(cf, &store->redis.password_file,
+                                          &store->redis.password);
+}
 
-    if (store->redis.password_file.data) {
+
+char *
+ngx_http_opsauth_store_sentinel_password_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf)
+{
+    ngx_http_opsauth_store_t *store = conf;
+
+    return ngx_http_opsauth_read_password(cf,
+                                          &store->redis.sentinel_password_file,
+                                          &store->redis.sentinel_password);
+}
+
+
+static char *
+ngx_http_opsauth_read_password(ngx_conf_t *cf, ngx_str_t *file,
+    ngx_str_t *password)
+{
+    ngx_str_t  *value;
+
+    if (file->data) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
-    store->redis.password_file = value[1];
-    password = &store->redis.password;
+    *file = value[1];
 
-    if (ngx_http_opsauth_read_secret(cf, &value[0],
-                                     &store->redis.password_file, password)
+    if (ngx_http_opsauth_read_secret(cf, &value[0], file, password)
         != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
@@ -57,8 +78,7 @@ ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (password->len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"redis_password_file %V\" holds no password",
-                           &store->redis.password_file);
+                           "\"%V %V\" holds no password", &value[0], file);
         return NGX_CONF_ERROR;
     }
 

@@ -350,6 +350,38 @@ ngx_opsauth_feed_move(ngx_opsauth_feed_t *feed)
 }
 
 
+ngx_uint_t
+ngx_opsauth_feed_leave(ngx_opsauth_feed_t *feed, const ngx_str_t *primary)
+{
+    ngx_opsauth_link_t  *link = &feed->link;
+
+    if (feed->quit || link->primary_len == 0
+        || !ngx_opsauth_link_astray(link, primary))
+    {
+        return 0;
+    }
+
+    ngx_opsauth_link_enter(link);
+
+    if (link->state == NGX_OPSAUTH_LINK_READY) {
+        ngx_opsauth_feed_lose(feed, NGX_OPSAUTH_REDIS_CLOSED, 0,
+                              "the sentinels name another primary", 0);
+    }
+
+    /* what failed was the old one */
+
+    if (link->state == NGX_OPSAUTH_LINK_DOWN && feed->timer.timer_set) {
+        link->failures = 0;
+        ngx_del_timer(&feed->timer);
+        ngx_opsauth_feed_again(feed, 1);
+    }
+
+    ngx_opsauth_link_leave(link);
+
+    return 1;
+}
+
+
 static void
 ngx_opsauth_feed_lose(ngx_opsauth_feed_t *feed,
     ngx_opsauth_redis_error_e error, ngx_err_t err, const char *why,

@@ -3,8 +3,10 @@
  *
  * | state      | event                        | action             | next
  * |------------|------------------------------|--------------------|-----------
- * | DOWN       | the user connects            | resolve a name     | RESOLVING
+ * | DOWN       | the user connects            | ask the sentinels  | ASKING
+ * |            |                              | resolve a name     | RESOLVING
  * |            |                              | or take addresses  | CONNECTING
+ * | ASKING     | see link_sentinel.c          | take their address | CONNECTING
  * | RESOLVING  | addresses, or none           | theirs, or conf's  | CONNECTING
  * | CONNECTING | connected                    | TLS, if it is to be| HANDSHAKE
  * |            |                              | write the greeting | GREETING
@@ -27,12 +29,10 @@
 #include "ngx_opsauth_link.h"
 
 
-#define NGX_OPSAUTH_LINK_BACKOFF_MIN    50
-#define NGX_OPSAUTH_LINK_BACKOFF_MAX    5000
-/* where the next attempt is unlikely to fare better */
-#define NGX_OPSAUTH_LINK_BACKOFF_FLOOR  1000
-
 #define NGX_OPSAUTH_LINK_READ_SIZE      16384
+
+/* for one sentinel */
+#define NGX_OPSAUTH_LINK_ASK_TIMEOUT    250
 
 
 static void ngx_opsauth_link_open_next(ngx_opsauth_link_t *link,
@@ -61,6 +61,9 @@ ngx_opsauth_link_init(ngx_opsauth_link_t *link,
     link->timer.handler = ngx_opsauth_link_timer_handler;
     link->timer.data = link;
     link->timer.log = log;
+
+    link->next.data = link;
+    link->next.log = log;
 }
 
 
@@ -95,15 +98,44 @@ ngx_opsauth_link_connect(ngx_opsauth_link_t *link)
     link->heard = 0;
     link->addrs = link->conf->addrs;
     link->naddrs = link->conf->naddrs;
+    link->host = link->conf->host;
+    link->port = link->conf->port;
+    link->tls_name = link->conf->tls_name;
 
     link->pool = ngx_create_pool(1024, link->log);
-    link->codec = ngx_opsauth_codec_create(link->kind->max_elements,
-                                           link->kind->max_bytes);
 
-    if (link->pool == NULL || link->codec == NULL) {
+    if (link->pool == NULL || ngx_opsauth_link_decoder(link) != NGX_OK) {
         ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_DOWN, 0,
                               "there is no memory to connect");
         return;
+    }
+
+    if (link->conf->nsentinels) {
+        ngx_opsauth_link_ask(link);
+        return;
+    }
+
+    if (link->conf->resolver && link->host.len
+        && ngx_opsauth_link_resolve(link) == NGX_OK)
+    {
+        return;
+    }
+
+    ngx_opsauth_link_open(link);
+}
+
+
+ngx_int_t
+ngx_opsauth_link_decoder(ngx_opsauth_link_t *link)
+{
+    if (link->codec) {
+        ngx_opsauth_codec_destroy(link->codec);
+    }
+
+    link->codec = ngx_opsauth_codec_create(link->kind->max_elements,
+                                           link->kind->max_bytes);
+    if (link->codec == NULL) {
+        return NGX_ERROR;
     }
 
     if (link->kind->skip) {
@@ -114,13 +146,7 @@ ngx_opsauth_link_connect(ngx_opsauth_link_t *link)
         ngx_opsauth_codec_strings(link->codec);
     }
 
-    if (link->conf->resolver && link->conf->host.len
-        && ngx_opsauth_link_resolve(link) == NGX_OK)
-    {
-        return;
-    }
-
-    ngx_opsauth_link_open(link);
+    return NGX_OK;
 }
 
 
@@ -135,7 +161,11 @@ ngx_opsauth_link_open(ngx_opsauth_link_t *link)
     link->state = NGX_OPSAUTH_LINK_CONNECTING;
     link->tries = link->naddrs;
 
-    ngx_add_timer(&link->timer, link->conf->connect_timeout);
+    ngx_add_timer(&link->timer,
+                  link->sentinel
+                  ? ngx_min(link->conf->connect_timeout,
+                            NGX_OPSAUTH_LINK_ASK_TIMEOUT)
+                  : link->conf->connect_timeout);
 
     ngx_opsauth_link_open_next(link, 0);
 }
@@ -554,53 +584,12 @@ void
 ngx_opsauth_link_fail(ngx_opsauth_link_t *link,
     ngx_opsauth_redis_error_e error, ngx_err_t err, const char *why)
 {
-    link->kind->fail(link, error, err, why);
-}
-
-
-/* a fatal error reply */
-
-void
-ngx_opsauth_link_fail_reply(ngx_opsauth_link_t *link,
-    const ngx_opsauth_redis_entry_t *entry, ngx_opsauth_reply_t *reply,
-    const char *command)
-{
-    u_char     why[256];
-    ngx_str_t  word;
-
-    word = ngx_opsauth_redis_error_word(reply);
-
-    (void) ngx_snprintf(why, sizeof(why), "it answers %s with %V%s%s%Z",
-                        command, &word, entry->remedy ? ", " : "",
-                        entry->remedy ? entry->remedy : "");
-
-    ngx_opsauth_link_fail(link, entry->error, 0, (char *) why);
-}
-
-
-/* full jitter: workers that lost one Redis do not return to it in step */
-
-ngx_msec_t
-ngx_opsauth_link_backoff(ngx_opsauth_link_t *link,
-    ngx_opsauth_redis_error_e error)
-{
-    ngx_msec_t  step, wait;
-
-    step = NGX_OPSAUTH_LINK_BACKOFF_MIN << ngx_min(link->failures, 10);
-    step = ngx_min(step, NGX_OPSAUTH_LINK_BACKOFF_MAX);
-
-    wait = (ngx_msec_t) ngx_random() % (step + 1);
-
-    if (ngx_opsauth_link_class(error)) {
-        wait += NGX_OPSAUTH_LINK_BACKOFF_FLOOR;
+    if (link->sentinel && link->watched == NULL) {
+        ngx_opsauth_link_ask_failed(link, err, why);
+        return;
     }
 
-    wait = ngx_min(wait, NGX_OPSAUTH_LINK_BACKOFF_MAX);
-
-    link->failures++;
-    link->retry_at = ngx_current_msec + wait;
-
-    return wait;
+    link->kind->fail(link, error, err, why);
 }
 
 
@@ -610,6 +599,30 @@ ngx_opsauth_link_close(ngx_opsauth_link_t *link)
     link->state = NGX_OPSAUTH_LINK_DOWN;
     link->server = 0;
 
+    link->sentinel = NULL;
+    link->ask = NULL;
+
+    if (link->next.posted) {
+        ngx_delete_posted_event(&link->next);
+    }
+
+    ngx_opsauth_link_hang_up(link);
+
+    if (link->codec) {
+        ngx_opsauth_codec_destroy(link->codec);
+        link->codec = NULL;
+    }
+
+    if (link->pool) {
+        ngx_destroy_pool(link->pool);
+        link->pool = NULL;
+    }
+}
+
+
+void
+ngx_opsauth_link_hang_up(ngx_opsauth_link_t *link)
+{
     if (link->timer.timer_set) {
         ngx_del_timer(&link->timer);
     }
@@ -621,16 +634,6 @@ ngx_opsauth_link_close(ngx_opsauth_link_t *link)
 
     ngx_opsauth_link_close_socket(link);
     ngx_opsauth_link_greet_wipe(link);
-
-    if (link->codec) {
-        ngx_opsauth_codec_destroy(link->codec);
-        link->codec = NULL;
-    }
-
-    if (link->pool) {
-        ngx_destroy_pool(link->pool);
-        link->pool = NULL;
-    }
 }
 
 

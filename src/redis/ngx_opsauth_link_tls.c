@@ -47,7 +47,7 @@ ngx_opsauth_link_tls_start(ngx_opsauth_link_t *link)
 
     c = link->connection;
     tls = link->conf->tls;
-    name = &link->conf->tls_name;
+    name = &link->tls_name;
 
     link->state = NGX_OPSAUTH_LINK_HANDSHAKE;
     c->log->action = "SSL handshaking";
@@ -80,7 +80,9 @@ ngx_opsauth_link_tls_start(ngx_opsauth_link_t *link)
     SSL_set_options(c->ssl->connection, SSL_OP_NO_RENEGOTIATION);
 #endif
 
-    if (tls->session_reuse) {
+    /* that of a server is not to be lost to one that knows where it is */
+
+    if (tls->session_reuse && link->sentinel == NULL) {
         c->ssl->save_session = ngx_opsauth_link_tls_save;
 
         if (link->session) {
@@ -334,7 +336,7 @@ ngx_opsauth_link_tls_verify(ngx_opsauth_link_t *link)
         p = ngx_snprintf(why, sizeof(why) - 1,
                          "its certificate is not for \"%V\": connect to a "
                          "name that stands in it, or set redis_ssl_name",
-                         &link->conf->tls_name);
+                         &link->tls_name);
 
     } else {
         return NGX_OK;
@@ -361,7 +363,7 @@ ngx_opsauth_link_tls_verify_name(ngx_opsauth_link_t *link)
     ngx_connection_t  *c;
 
     c = link->connection;
-    name = &link->conf->tls_name;
+    name = &link->tls_name;
 
     if (!ngx_opsauth_link_tls_is_addr(name)) {
         return ngx_ssl_check_host(c, name);

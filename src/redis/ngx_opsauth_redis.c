@@ -250,6 +250,31 @@ ngx_opsauth_redis_drop(ngx_opsauth_redis_t *redis)
 
 
 ngx_uint_t
+ngx_opsauth_redis_leave(ngx_opsauth_redis_t *redis, const ngx_str_t *primary)
+{
+    if (redis->link.primary_len == 0
+        || !ngx_opsauth_link_astray(&redis->link, primary))
+    {
+        return 0;
+    }
+
+    if (redis->link.state == NGX_OPSAUTH_LINK_READY) {
+        redis->dropping = 1;
+        redis->dropped = 1;
+        redis->dropped_at = ngx_current_msec;
+
+        ngx_post_event(&redis->flush, &ngx_posted_events);
+        return 1;
+    }
+
+    /* what failed was the old one */
+    redis->link.failures = 0;
+
+    return 0;
+}
+
+
+ngx_uint_t
 ngx_opsauth_redis_live(ngx_opsauth_redis_t *redis)
 {
     return redis->nslots - redis->ndead - redis->marking;

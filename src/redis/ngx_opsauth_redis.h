@@ -40,6 +40,17 @@ typedef struct {
 } ngx_opsauth_redis_tls_t;
 
 
+/* one that is asked where the primary is; lives as long as the cycle */
+typedef struct {
+    ngx_str_t        name;              /* "host:port" as written, for logs */
+    ngx_str_t        host;
+    in_port_t        port;
+    ngx_addr_t      *addrs;             /* resolved when the config was read */
+    ngx_uint_t       naddrs;
+    unsigned         named:1;           /* host is a name, not a literal */
+} ngx_opsauth_redis_sentinel_t;
+
+
 /* what the configuration says; lives as long as the cycle */
 typedef struct {
     ngx_str_t        name;              /* of the store, for logs */
@@ -67,7 +78,16 @@ typedef struct {
                                            this; NULL: nobody wants to know */
     ngx_opsauth_redis_tls_t  *tls;      /* NULL: plain */
     ngx_str_t        tls_name;          /* SNI, and whom the certificate must
-                                           name; terminated by a zero */
+                                           name; terminated by a zero. Empty
+                                           with sentinels: the host that was
+                                           written or named */
+    ngx_opsauth_redis_sentinel_t  *sentinels;   /* they know where it is; then
+                                           there are no addrs */
+    ngx_uint_t       nsentinels;
+    ngx_str_t        primary;           /* as the sentinels call it */
+    ngx_str_t        sentinel_user;     /* as user, password_file, password */
+    ngx_str_t        sentinel_password_file;
+    ngx_str_t        sentinel_password;
 } ngx_opsauth_redis_conf_t;
 
 
@@ -172,6 +192,13 @@ ngx_opsauth_stats_t *ngx_opsauth_redis_stats(ngx_opsauth_redis_t *redis);
 
 /* in the handler of a command that has a reply: when that was read, us */
 uint64_t ngx_opsauth_redis_heard_us(ngx_opsauth_redis_t *redis);
+
+/*
+ * The sentinels name this primary by now ("host:port"): the same at once, unless
+ * it is the one that this connection was led to. 1: it was another one.
+ */
+ngx_uint_t ngx_opsauth_redis_leave(ngx_opsauth_redis_t *redis,
+    const ngx_str_t *primary);
 
 /* one table for all error replies; reply->type is ERROR */
 ngx_opsauth_redis_error_e ngx_opsauth_redis_classify(

@@ -20,6 +20,7 @@ use OpsAuth::RESP;
 #           TLS port besides, which url() names; the test's own connections stay
 #           on the plain one
 # cluster   true: a node of a cluster
+# sentinel  its file: a sentinel, and no server of records
 # args      further words of the command line
 sub new {
     my ($class, %o) = @_;
@@ -77,6 +78,13 @@ sub start {
     push @args, '--requirepass', $self->{password}
         if defined $self->{password} && !$self->{acl};
     push @args, '--aclfile', "$dir/users.acl" if $self->{acl};
+
+    # what it does not know of a server's it would not start with
+    @args = ($self->{sentinel}, '--sentinel', '--daemonize', 'no', '--dir', $dir,
+        '--logfile', "$dir/redis.log", '--port', $self->{port}, '--bind', $self->{host},
+        defined $self->{password} && !$self->{acl} ? ('--requirepass', $self->{password}) : (),
+        $self->{acl} ? ('--aclfile', "$dir/users.acl") : ())
+        if $self->{sentinel};
 
     if (my $tls = $self->{tls}) {
         push @args, '--tls-port', $self->{tls_port}, '--tls-cert-file', $tls->{cert},
