@@ -345,6 +345,9 @@ PORTAL
     my $t = OpsAuth::Test->new;
     $t->var(REDIS => 'redis://127.0.0.1:6379');         # nginx -t asks nobody
     my $pepper = $t->write_file('pepper', "a pepper of some length\n", 0600);
+    my $password = $t->write_file('password', "sesame\n", 0600);
+    my $pki = $t->certificates;
+    my $own = $pki->issue('gateway', dns => ['gateway.test']);
     my $store = 'opsauth_store main { redis redis://127.0.0.1; pepper_file /etc/opsauth/pepper; }';
 
     for my $file ("$Bin/../README.md", sort glob "$Bin/../docs/*.md") {
@@ -364,6 +367,11 @@ PORTAL
             $snippet =~ s{https://login\.example\.com}{https://127.0.0.1:9}g;
             $snippet =~ s{listen 80}{listen 127.0.0.1:%%PORT_8080%%}g;
             $snippet =~ s{/etc/opsauth/pepper}{$pepper}g;
+            $snippet =~ s{/etc/opsauth/\w+\.password}{$password}g;
+            $snippet =~ s{/etc/opsauth/[\w-]*ca\.pem}{${\$pki->ca}}g;
+            $snippet =~ s{/etc/opsauth/\w+\.pem}{$own->{cert}}g;
+            $snippet =~ s{/etc/opsauth/\w+\.key}{$own->{key}}g;
+            $snippet =~ s{(rediss?://)[\w.]+\.example\.com}{${1}127.0.0.1}g;
             $snippet =~ s{/var/(?:log|cache)/nginx/}{%%TESTDIR%%/}g;
             is($t->config_error($snippet), '', "$name: piece " . ++$n . ' loads');
         }

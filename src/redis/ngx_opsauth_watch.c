@@ -62,6 +62,7 @@ static void ngx_opsauth_watch_fail(ngx_opsauth_link_t *link,
     ngx_opsauth_redis_error_e error, ngx_err_t err, const char *why);
 static void ngx_opsauth_watch_quit(ngx_opsauth_link_t *link);
 static void ngx_opsauth_watch_rest(ngx_opsauth_link_t *link);
+static void ngx_opsauth_watch_publish(ngx_opsauth_link_t *link);
 static void ngx_opsauth_watch_free(ngx_opsauth_link_t *link);
 static void ngx_opsauth_watch_timer_handler(ngx_event_t *ev);
 static void ngx_opsauth_watch_close(ngx_opsauth_watch_t *watch);
@@ -84,6 +85,7 @@ static const ngx_opsauth_link_kind_t  ngx_opsauth_watch_kind = {
     .fail = ngx_opsauth_watch_fail,
     .quit = ngx_opsauth_watch_quit,
     .rest = ngx_opsauth_watch_rest,
+    .publish = ngx_opsauth_watch_publish,
     .free = ngx_opsauth_watch_free
 };
 
@@ -409,6 +411,13 @@ static void
 ngx_opsauth_watch_rest(ngx_opsauth_link_t *link)
 {
     /* there is always the next PING */
+}
+
+
+static void
+ngx_opsauth_watch_publish(ngx_opsauth_link_t *link)
+{
+    /* it has no gauges */
 }
 
 
