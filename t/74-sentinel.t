@@ -132,6 +132,56 @@ subtest 'an old primary that was frozen, and thaws' => sub {
     $t->finish;
 };
 
+# What a sentinel tells is acted upon before anybody has reached the new primary,
+# by all workers: the old one still answers, says that it is the primary, and the
+# lease would admit what is known of it for a minute.
+subtest 'told of a failover' => sub {
+    my $t = OpsAuth::Test->new(workers => 4);
+    my $sentinel = $t->fake_redis(name => 'SENTINEL');
+    my ($old, $new) = map { $t->redis(name => $_) } qw(OLD NEW);
+    my $store = $t->store(redis => $old);
+    my ($key, @others) = map { $store->key } 0 .. 40;
+    for my $redis ($new, $old) {
+        $store->{redis} = $redis;
+        $store->marker;
+        $store->account('crm');
+        $store->credential($_, account => 'crm') for $key, @others;
+    }
+    $sentinel->script(SENTINEL => { array => ['127.0.0.1', $old->port] });
+    $t->var(GROUP => 'redis+sentinel://mymaster@' . $sentinel->address);
+    $t->var(EXTRA => 'stale off; cache_valid 10m;');
+    $t->config_http($CONF =~ s/lease \d+ms/lease 60s/r);
+    $t->start;
+    is(settles($t, $key, 204), 204, 'before');
+
+    $store->{redis} = $new;
+    $store->revoke($key);
+    $new->pause;
+    $sentinel->script(SENTINEL => { array => ['127.0.0.1', $new->port] });
+    my %listening = map { $_->{connection} => 1 } $sentinel->commands('SUBSCRIBE +switch-master');
+    is(scalar(keys %listening), 2, 'two workers listen');
+    my $said = join ' ', 'mymaster', '127.0.0.1', $old->port, '127.0.0.1', $new->port;
+    $sentinel->push("*3\r\n" . join('', map { '$' . length($_) . "\r\n$_\r\n" } 'message', '+switch-master', $said), $_)
+        for keys %listening;
+    ok($t->wait_for_log(qr/the primary is "127\.0\.0\.1:${\$new->port}" now, a sentinel tells/), 'they are told');
+
+    # what was cached, and what was not
+    my (%seen, %worker);
+    for my $i (0 .. 79) {
+        my $r = $t->get('/', key => $i % 2 ? $key : $others[$i / 2]);
+        $seen{$r->status}++;
+        $worker{$r->header('X-Worker') // ''}++;
+    }
+    is_deeply(\%seen, { 503 => 80 }, 'nobody goes by the old primary') or diag explain \%seen;
+    is(scalar(keys %worker), 4, 'no worker');
+
+    $new->resume;
+    is(settles($t, $key, 401), 401, 'the new one is followed');
+    is(settles($t, $others[0], 204), 204, 'for others, too');
+    $t->allow_log(qr/is down/);
+    $t->finish;
+};
+
 # A single wrong sentinel does not lead anybody to the old primary.
 subtest 'a sentinel that has not heard of the failover' => sub {
     my ($t, $group, $store, @keys) = gateway(extra => 'stale off;', group => { replicas => 1, down => 60_000 });

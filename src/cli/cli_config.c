@@ -52,9 +52,10 @@ static const place_t  places[] = {
     { "redis_password_file", "redis-password-file",
       "OPSAUTH_REDIS_PASSWORD_FILE",
       offsetof(cli_config_t, password_file), 1, 0 },
-    { "redis_sentinel_user", NULL, NULL,
+    { "redis_sentinel_user", "sentinel-user", "OPSAUTH_SENTINEL_USER",
       offsetof(cli_config_t, sentinel_user), 0, 0 },
-    { "redis_sentinel_password_file", NULL, NULL,
+    { "redis_sentinel_password_file", "sentinel-password-file",
+      "OPSAUTH_SENTINEL_PASSWORD_FILE",
       offsetof(cli_config_t, sentinel_password_file), 1, 0 },
     { "redis_ssl_trusted_certificate", "cacert", "OPSAUTH_REDIS_CACERT",
       offsetof(cli_config_t, ssl_trusted), 1, 0 },
@@ -447,7 +448,9 @@ config_tls(cli_t *cli)
         cli->config.ssl_verify.from = "--insecure";
     }
 
-    if (strncmp(cli->config.redis.value, "rediss:", 7) == 0) {
+    if (strncmp(cli->config.redis.value, "rediss:", 7) == 0
+        || strncmp(cli->config.redis.value, "rediss+", 7) == 0)
+    {
         return CLI_OK;
     }
 
@@ -458,6 +461,41 @@ config_tls(cli_t *cli)
                             options[i], cli_quotez(cli->config.redis.value),
                             cli->config.redis.from);
         }
+    }
+
+    return CLI_OK;
+}
+
+
+/* the same of sentinels */
+static int
+config_sentinels(cli_t *cli)
+{
+    size_t  i;
+
+    static const char *const  options[] = {
+        "sentinel-user", "sentinel-password-file"
+    };
+
+    for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        if (cli_option(&cli->options, options[i]) != NULL
+            && strstr(cli->config.redis.value, "+sentinel:") == NULL)
+        {
+            return cli_fail(CLI_USAGE, "--%s is for sentinels, and the address "
+                            "%s (%s) names none: give redis+sentinel://, or "
+                            "leave it out", options[i],
+                            cli_quotez(cli->config.redis.value),
+                            cli->config.redis.from);
+        }
+    }
+
+    if (cli->config.sentinel_user.value != NULL
+        && cli->config.sentinel_password_file.value == NULL)
+    {
+        return cli_fail(CLI_USAGE, "the user of the sentinels %s (%s) needs "
+                        "--sentinel-password-file FILE",
+                        cli_quotez(cli->config.sentinel_user.value),
+                        cli->config.sentinel_user.from);
     }
 
     return CLI_OK;
@@ -512,6 +550,10 @@ cli_config_read(cli_t *cli)
     }
 
     rc = config_tls(cli);
+
+    if (rc == CLI_OK) {
+        rc = config_sentinels(cli);
+    }
 
     if (rc != CLI_OK) {
         return rc;

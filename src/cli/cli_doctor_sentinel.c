@@ -35,14 +35,26 @@ cli_doctor_sentinels(cli_doctor_t *d)
 
     for (i = 0; i < url.nhosts; i++) {
         cli_capture(&said);
-        cli_sentinel_ask(config, &url, i, &one);
+        cli_sentinel_ask(config, &url, i, 1, &one);
         cli_capture(NULL);
 
         if (one.host == NULL) {
             cli_doctor_say(d, CLI_DOCTOR_WARNING, "sentinel",
-                           "start it, or take it out of redis+sentinel://",
+                           "make it answer, or take it out of the URL",
                            "%s: %s", one.name, one.trouble);
             continue;
+        }
+
+        if (one.deaf != NULL) {
+            cli_doctor_say(d, CLI_DOCTOR_WARNING, "sentinel",
+                           cli_format("ACL SETUSER %s +subscribe "
+                                      "&+switch-master, in that sentinel",
+                                      config->sentinel_user.value
+                                      ? cli_text_safe(cli_str(
+                                            config->sentinel_user.value))
+                                      : "default"),
+                           "%s does not tell of a failover: %s", one.name,
+                           one.deaf);
         }
 
         if (answers++ == 0) {

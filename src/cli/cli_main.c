@@ -57,10 +57,15 @@ say(const char *fmt, va_list args)
 }
 
 
-void
+const char **
 cli_capture(const char **said)
 {
+    const char  **before;
+
+    before = captured;
     captured = said;
+
+    return before;
 }
 
 

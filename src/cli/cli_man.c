@@ -39,6 +39,8 @@ static const struct {
     { "OPSAUTH_REDIS", "as --redis" },
     { "OPSAUTH_REDIS_USER", "as --redis-user" },
     { "OPSAUTH_REDIS_PASSWORD_FILE", "as --redis-password-file" },
+    { "OPSAUTH_SENTINEL_USER", "as --sentinel-user" },
+    { "OPSAUTH_SENTINEL_PASSWORD_FILE", "as --sentinel-password-file" },
     { "OPSAUTH_REDIS_CACERT", "as --cacert" },
     { "OPSAUTH_REDIS_CERT", "as --cert" },
     { "OPSAUTH_REDIS_KEY", "as --key" },

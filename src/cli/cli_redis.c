@@ -146,9 +146,12 @@ cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
 
     if (strncmp(reply->str, "NOPERM", 6) == 0) {
         return cli_fail(CLI_FAILED, "%s does not allow %s to run %s: give the "
-                        "user this right, or another user (--redis-user); it "
+                        "user this right%s, or another user (--redis-user); it "
                         "said %s", redis_name(redis), redis_user(redis),
-                        command_text(command), cli_quote(text));
+                        command_text(command),
+                        strcmp(command->words[0], "ROLE") == 0
+                        ? ", +role, on all servers that sentinels may name"
+                        : "", cli_quote(text));
     }
 
     for (r = refusals; r->code != NULL; r++) {

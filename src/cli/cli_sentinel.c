@@ -47,24 +47,46 @@ wire_call(wire_t *wire, size_t n, const char **words, const size_t *lens)
 }
 
 
+static int
+wire_tls(wire_t *wire, const cli_config_t *config, const char *host,
+    const char **trouble)
+{
+    int          rc;
+    const char  **before;
+
+    before = cli_capture(trouble);
+    rc = cli_tls_open(&wire->tls, wire->context, config, host,
+                      "the sentinel");
+    (void) cli_capture(before);
+
+    return rc;
+}
+
+
 static const char *
 sentinel_login(wire_t *wire, const cli_config_t *config)
 {
+    int          rc;
     size_t       n, lens[3];
     oa_str_t     password;
     redisReply  *reply;
-    const char  *words[3], *trouble;
+    const char  *words[3], *trouble, **before;
 
     if (config->sentinel_password_file.value == NULL) {
         return NULL;
     }
 
-    if (cli_file_read(config->sentinel_password_file.value, CLI_FILE_SECRET,
-                      "the password file of the sentinels",
-                      config->sentinel_password_file.from, &password)
-        != CLI_OK)
-    {
-        return "their password file can't be read";
+    trouble = NULL;
+    before = cli_capture(&trouble);
+
+    rc = cli_file_read(config->sentinel_password_file.value, CLI_FILE_SECRET,
+                       "the password file of the sentinels",
+                       config->sentinel_password_file.from, &password);
+
+    (void) cli_capture(before);
+
+    if (rc != CLI_OK) {
+        return trouble;
     }
 
     while (password.len != 0
@@ -128,9 +150,15 @@ sentinel_reply(const redisReply *reply, cli_sentinel_t *answer)
     }
 
     if (reply->type == REDIS_REPLY_ERROR) {
-        return cli_format("it answers %s",
+        return cli_format("it answers %s%s",
                           cli_quote((oa_str_t) { reply->len,
-                              (const unsigned char *) reply->str }));
+                              (const unsigned char *) reply->str }),
+                          strncmp(reply->str, "NOPERM", 6) == 0
+                          ? ": its user there needs "
+                            "+sentinel|get-master-addr-by-name"
+                          : strncmp(reply->str, "NOAUTH", 6) == 0
+                          ? ": it asks for redis_sentinel_password_file"
+                          : "");
     }
 
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2
@@ -157,9 +185,36 @@ sentinel_reply(const redisReply *reply, cli_sentinel_t *answer)
 }
 
 
+/* as the gateway listens; what keeps it from that, or NULL */
+static const char *
+sentinel_listen(wire_t *wire)
+{
+    redisReply    *reply;
+    const char    *deaf;
+    const char    *words[2] = { "SUBSCRIBE", "+switch-master" };
+    const size_t   lens[2] = { 9, 14 };
+
+    reply = wire_call(wire, 2, words, lens);
+
+    if (reply == NULL) {
+        return "it closed the connection";
+    }
+
+    deaf = (reply->type == REDIS_REPLY_ERROR)
+           ? cli_format("it answers %s",
+                        cli_quote((oa_str_t) { reply->len,
+                            (const unsigned char *) reply->str }))
+           : NULL;
+
+    freeReplyObject(reply);
+
+    return deaf;
+}
+
+
 static const char *
 sentinel_talk(wire_t *wire, const cli_config_t *config,
-    const oa_redis_url_t *url, cli_sentinel_t *answer)
+    const oa_redis_url_t *url, int listen, cli_sentinel_t *answer)
 {
     redisReply  *reply;
     const char  *trouble, *words[3];
@@ -182,13 +237,17 @@ sentinel_talk(wire_t *wire, const cli_config_t *config,
         freeReplyObject(reply);
     }
 
+    if (trouble == NULL && listen) {
+        answer->deaf = sentinel_listen(wire);
+    }
+
     return trouble;
 }
 
 
 void
 cli_sentinel_ask(const cli_config_t *config, const oa_redis_url_t *url,
-    unsigned i, cli_sentinel_t *answer)
+    unsigned i, int listen, cli_sentinel_t *answer)
 {
     char            *host;
     wire_t           wire;
@@ -212,15 +271,11 @@ cli_sentinel_ask(const cli_config_t *config, const oa_redis_url_t *url,
         answer->trouble = wire.context ? cli_format("%s", wire.context->errstr)
                                        : "out of memory";
 
-    } else if (url->tls
-               && cli_tls_open(&wire.tls, wire.context, config, host,
-                               cli_format("the sentinel at %s", answer->name))
-                  != CLI_OK)
+    } else if (!url->tls
+               || wire_tls(&wire, config, host, &answer->trouble) == CLI_OK)
     {
-        answer->trouble = "TLS failed";
-
-    } else {
-        answer->trouble = sentinel_talk(&wire, config, url, answer);
+        answer->trouble = sentinel_talk(&wire, config, url, listen,
+                                        answer);
     }
 
     if (wire.tls != NULL) {
@@ -247,7 +302,7 @@ cli_sentinel_primary(const cli_config_t *config, const oa_redis_url_t *url,
 
     for (i = 0; i < n; i++) {
         one = &all[i];
-        cli_sentinel_ask(config, url, i, one);
+        cli_sentinel_ask(config, url, i, 0, one);
 
         if (one->host == NULL) {
             trouble = cli_format("%s; %s: %s", trouble, one->name,

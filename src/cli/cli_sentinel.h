@@ -16,12 +16,14 @@ typedef struct {
     const char  *host;                  /* of the primary; NULL: see trouble */
     unsigned     port;
     const char  *trouble;
+    const char  *deaf;                  /* why nobody may listen; NULL */
 } cli_sentinel_t;
 
 
-/* the i-th of the URL's; waits for a second at most */
+/* the i-th of the URL's; waits for a second at most. listen: also whether it
+   would tell of a failover */
 void cli_sentinel_ask(const cli_config_t *config, const oa_redis_url_t *url,
-    unsigned i, cli_sentinel_t *answer);
+    unsigned i, int listen, cli_sentinel_t *answer);
 
 /* the primary that most of them name, or all that answer; what fails is said */
 int cli_sentinel_primary(const cli_config_t *config,
