@@ -428,7 +428,12 @@ ngx_opsauth_watch_fail(ngx_opsauth_link_t *link,
     ngx_msec_t            wait;
     ngx_opsauth_watch_t  *watch = (ngx_opsauth_watch_t *) link;
 
-    if (link->trouble == NGX_OPSAUTH_REDIS_OK) {
+    /* one line; another one where somebody has to do something about it */
+
+    if (link->trouble == NGX_OPSAUTH_REDIS_OK
+        || ngx_opsauth_link_class(error)
+           > ngx_opsauth_link_class(link->trouble))
+    {
         link->trouble = error;
 
         ngx_log_error(NGX_LOG_WARN, link->log, err,

@@ -17,17 +17,22 @@ use OpsAuth::Redis;
 # args      further words for the data servers
 # server    options of OpsAuth::Redis for the data servers
 # sentinel  the same for the sentinels; conf: further lines of their files
+# host      what all call the servers, where not 127.0.0.1
+# tls       of OpsAuth::Redis: servers and sentinels talk TLS, also to each other
 sub new {
     my ($class, %o) = @_;
     my $self = bless { name => 'mymaster', replicas => 2, sentinels => 3, down => 500, %o }, $class;
     my $t = $self->{test};
-    my %server = %{$self->{server} // {}};
-    my @args = @{$self->{args} // []};
+    my $tls = $self->{tls};
+    my %server = (%{$self->{server} // {}}, $tls ? (tls => $tls) : ());
+    my $host = $self->{host} // '127.0.0.1';
+    my @args = (@{$self->{args} // []}, $tls ? ('--tls-replication', 'yes') : (),
+        defined $self->{host} ? ('--replica-announce-ip', $host) : ());
     my $primary = $t->redis(name => 'PRIMARY', %server,
         args => ['--repl-diskless-sync-delay', 0, @args]);
     $self->{servers} = [$primary, map {
         $t->redis(name => "REPLICA$_", %server, args => ['--repl-diskless-sync-delay', 0,
-            '--replicaof', '127.0.0.1', $primary->port, @args])
+            '--replicaof', $host, $self->port_of($primary), @args])
     } 1 .. $self->{replicas}];
 
     my $synced = OpsAuth::Process->poll(20, sub {
@@ -43,14 +48,16 @@ sub new {
         my $dir = $t->dir . "/sentinel-conf-$self->{name}-$i";
         mkdir $dir or die "$dir: $!";
         open my $fh, '>', "$dir/sentinel.conf" or die $!;
-        print {$fh} "sentinel monitor $self->{name} 127.0.0.1 ", $primary->port, " $quorum\n",
+        print {$fh} defined $self->{host} ? "sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n" : '',
+            $tls ? "tls-replication yes\n" : '',
+            "sentinel monitor $self->{name} $host ", $self->port_of($primary), " $quorum\n",
             "sentinel down-after-milliseconds $self->{name} $self->{down}\n",
             "sentinel failover-timeout $self->{name} 5000\n",
             defined $user ? "sentinel auth-user $self->{name} $user\n" : '',
             defined $password ? "sentinel auth-pass $self->{name} $password\n" : '',
             map { "$_\n" } @{$self->{conf} // []};
         close $fh;
-        push @{$self->{group}}, $t->redis(name => "SENTINEL$i", %{$self->{sentinel} // {}},
+        push @{$self->{group}}, $t->redis(name => "SENTINEL$i", %{$self->{sentinel} // {}}, $tls ? (tls => $tls) : (),
             sentinel => "$dir/sentinel.conf");
     }
     my $ready = OpsAuth::Process->poll(20, sub {
@@ -72,6 +79,9 @@ sub ask {
     return @$r;
 }
 
+# where it is reached
+sub port_of { my ($self, $redis) = @_; return $self->{tls} ? $redis->tls_port : $redis->port }
+
 sub sentinel  { my ($self, $i) = @_; return $self->{group}[$i - 1] }
 sub sentinels { @{$_[0]{group}} }
 sub servers   { @{$_[0]{servers}} }
@@ -85,7 +95,7 @@ sub named {
 
 sub by_port {
     my ($self, $port) = @_;
-    my ($server) = grep { $_->port == $port } $self->servers;
+    my ($server) = grep { $self->port_of($_) == $port } $self->servers;
     return $server;
 }
 
@@ -99,7 +109,7 @@ sub failed_over {
     my $new;
     OpsAuth::Process->poll(40, sub {
         my %ports = map { $_ => 1 } $self->named;
-        return 0 if keys %ports != 1 || $ports{$old->port};
+        return 0 if keys %ports != 1 || $ports{$self->port_of($old)};
         $new = $self->by_port(keys %ports);
         # a sentinel ends the connections of whom it promotes
         my $role = eval { $new->cmd('ROLE')->[0] } // '';
@@ -111,7 +121,8 @@ sub failed_over {
 
 sub url {
     my ($self, $db) = @_;
-    return 'redis+sentinel://' . "$self->{name}\@" . join(',', map { $_->address } $self->sentinels)
+    return ($self->{tls} ? 'rediss' : 'redis') . "+sentinel://$self->{name}\@"
+        . join(',', map { '127.0.0.1:' . $self->port_of($_) } $self->sentinels)
         . (defined $db ? "/$db" : '');
 }
 
