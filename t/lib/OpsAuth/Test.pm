@@ -28,6 +28,7 @@ use File::Path ();
 use File::Temp ();
 use POSIX ();
 use Test::More ();
+use Time::HiRes ();
 
 use OpsAuth::AuthServer;
 use OpsAuth::Certificates;
@@ -277,6 +278,22 @@ for my $method (qw(start reload quit stop workers children running pid kill9_wor
 
 sub nginx    { $_[0]{nginx} }
 sub fd_count { my ($self, $pid) = @_; OpsAuth::Process->fd_count($pid // ($self->workers)[0]) }
+
+# what a worker's descriptors (all workers' without a pid) come to, once they
+# have stayed the same for a second: a feed or a client may be on its way
+sub settled_fds {
+    my ($self, $pid) = @_;
+    my ($last, $same) = (-1, 0);
+    for (1 .. 100) {
+        my $now = 0;
+        $now += $self->fd_count($_) // 0 for $pid // $self->workers;
+        $same = $now == $last ? $same + 1 : 0;
+        $last = $now;
+        last if $same == 10;
+        Time::HiRes::sleep(0.1);
+    }
+    return $last;
+}
 sub rss      { my ($self, $pid) = @_; OpsAuth::Process->rss($pid // ($self->workers)[0]) }
 
 # --- requests: all to %%PORT_8080%% unless port => NAME is given ----------------------
