@@ -113,7 +113,7 @@ $(BUILD)/obj/cli/%.o: src/cli/%.c | $(BUILD)/.tools
 	@$(CC) $(CFLAGS_C) -Isrc/core -Isrc/cli -c $< -o $@
 
 $(CLI): $(CORE_OBJ) $(CLI_OBJ)
-	@$(CC) $(OPT) -o $@ $^ -lhiredis -ljansson -lpcre2-8 -lcrypto
+	@$(CC) $(OPT) -o $@ $^ -lhiredis -ljansson -lpcre2-8 -lssl -lcrypto
 	@echo "built $@"
 
 # written by the command from its own tables; it must run on this machine

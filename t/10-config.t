@@ -98,6 +98,7 @@ subtest 'stores' => sub {
     bad('no pepper', $own->(store => 'redis %%REDIS%%;'), '"opsauth_store main" requires "pepper_file"', 'opsauth pepper generate');
     bad('a user without password', [store => 'redis_user gateway;'], 'redis_user gateway', 'redis_password_file');
     bad('unknown directive', [store => 'redis_sentinel x;'], 'unknown directive "redis_sentinel"');
+    bad('sentinels without any', [base => 'pepper_file %%PEPPER%%;', store => 'redis redis://127.0.0.1:1; redis_sentinel_user x;'], 'is for sentinels', 'redis+sentinel://');
     bad("$_->[0] in a store", [store => $_->[1]], qr/"$_->[0]" directive is not allowed here/)
         for ['opsauth', 'opsauth main;'], ['opsauth_require', 'opsauth_require off;'], ['server', 'server { }'];
     my %value = (redis => '%%REDIS%%', redis_user => 'u', redis_password_file => '%%PASSWORD%%', pepper_file => '%%PEPPER%%',
@@ -111,10 +112,10 @@ subtest 'stores' => sub {
 };
 
 subtest 'redis' => sub {
-    my @bad = (['rediss://127.0.0.1:6379', 'rediss://', 'redis:// or unix:/path'], ['redis+sentinel://127.0.0.1:1', 'Sentinel', 'redis:// or unix'],
-        ['rediss://u:sesame@127.0.0.1', 'TLS'], ['u:se@same@127.0.0.1', 'expected'],
+    my @bad = (['redis+sentinel://127.0.0.1:1', 'name', 'redis+sentinel://name@host'], ['redis+sentinel://u:sesame@127.0.0.1', 'may not stand in the URL', 'redis_sentinel_password_file'], ['redis+sentinel://m@127.0.0.1:1,127.0.0.1:1', 'twice'], ['redis+sentinel://m@no-such-host.invalid', 'host not found'],
+        ['rediss://u:sesame@127.0.0.1', 'may not stand in the URL'], ['u:se@same@127.0.0.1', 'expected'],
         ['redis+cluster://127.0.0.1:1', 'Cluster', 'redis:// or unix'], ['redis://u:sesame@127.0.0.1', 'may not stand in the URL', 'redis_password_file'],
-        ['127.0.0.1:6379', 'expected redis://host[:port][/db] or unix:/path[?db=n]'], ['redis://', 'host is missing'], ['http://127.0.0.1', 'expected redis://'],
+        ['127.0.0.1:6379', 'expected redis://host[:port][/db], rediss:// for TLS, redis+sentinel://name@host[:port],host[:port][/db], or unix:/path[?db=n]'], ['redis://', 'host is missing'], ['http://127.0.0.1', 'expected redis://'],
         ['redis://127.0.0.1:0', 'port'], ['redis://127.0.0.1:65536', 'port'], ['redis://127.0.0.1:x', 'port'], ['redis://127.0.0.1:', 'port'],
         ['redis://127.0.0.1:6379/16384', 'database'], ['redis://127.0.0.1/-1', 'database'], ['redis://127.0.0.1/x', 'database'],
         ['redis://127.0.0.1/0?x=1', 'parameters'], ['redis://::1', 'brackets'], ['redis://[::1', ']'], ['redis://[x]:1', 'IPv6'], ['unix:redis.sock', 'absolute'],

@@ -218,8 +218,8 @@ CONF
     like(shift @said, qr/^AUTH gw s3cret-of-the-fake$/, 'AUTH');
     is(shift @said, 'SELECT 7', 'SELECT');
     like(shift @said, qr/^CLIENT SETNAME opsauth-main-[01]$/, 'CLIENT SETNAME');
-    is_deeply(\@said, ['INFO server', map { 'HMGET ' . $store->name(@$_) } ['meta'], ['credential', $store->digest($key)], ['account', 'acme']],
-        'the marker, the credential, the account');
+    is_deeply(\@said, ['INFO server', 'ROLE', map { 'HMGET ' . $store->name(@$_) } ['meta'], ['credential', $store->digest($key)], ['account', 'acme']],
+        'who it is, the marker, the credential, the account');
 
     ok(OpsAuth::Process->poll(20, sub {
         $t->parallel(20, 'GET', '/main', key => $store->issue);

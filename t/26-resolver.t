@@ -145,9 +145,10 @@ subtest 'what nginx does meanwhile' => sub {
     my $mark = $t->mark;
     is($t->reload > 0, 1, 'a reload without a name server');
     is(served_by('of1'), 'of1', 'is served');
-    my $error = $t->config_error("resolver 127.0.0.1:53;\n"
-        . 'opsauth_store main { redis redis://redis.invalid:1; pepper_file %%PEPPER%%; }');
+    my $error = $t->config_error('opsauth_store main { redis redis://redis.invalid:1; pepper_file %%PEPPER%%; }');
     like($error, qr/\[emerg\].*host not found.*redis:\/\/redis\.invalid:1/, 'a name has to be found at the start');
+    is($t->config_error("resolver 127.0.0.1:53;\n"
+        . 'opsauth_store main { redis redis://redis.invalid:1; pepper_file %%PEPPER%%; }'), '', 'unless there is a resolver');
     unlike($t->log_since($mark), qr/"redis\.invalid"/, 'which does not concern those that run');
 };
 

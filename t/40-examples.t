@@ -63,6 +63,17 @@ sub envelope {
     ok(exists $json->{success} && !$json->{success}, "$code is no success");
 }
 
+# --- Sentinel: t/74-sentinel.t has what it does ---------------------------------------
+
+{
+    my $t = OpsAuth::Test->new;
+    $t->store(redis => $t->redis);
+    my $file = $t->write_file('sentinel.password', "sesame\n", 0600);
+    my ($exit, $said) = $t->nginx_t(example('sentinel.conf', qr{/etc/opsauth/(?:redis|sentinel)\.password} => $file));
+    is($exit, 0, 'sentinel.conf loads') or diag $said;
+    $t->finish;
+}
+
 # --- OpsPilot365-like -------------------------------------------------------------
 
 {
@@ -355,7 +366,7 @@ PORTAL
         for my $piece (@pieces) {
             my $text = $piece->{text};
             # alone it is no configuration
-            if ($text =~ /^\s*(?:redis\w*|prefix|pepper_file|key_prefix|cache\w*|lease|stale|rate_\w+|usage\w*)\s/) {
+            if ($text =~ /^\s*(?:redis\w*|prefix|pepper_file|key_prefix|cache\w*|lease|stale|resolver\w*|rate_\w+|usage\w*)\s/) {
                 my $own = $text =~ /^\s*redis\s/ ? $store =~ s/redis redis:\S+ //r : $store;
                 $text = sprintf $own, "\n$text";
             }

@@ -210,7 +210,7 @@ subtest 'the store' => sub {
 
 subtest 'rights' => sub {
     my @read = qw(resetkeys %R~opsauth:credential:* %R~opsauth:account:* %R~opsauth:meta resetchannels
-        &__redis__:invalidate &opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking);
+        &__redis__:invalidate &opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking +role);
     my @write = qw(~opsauth:credential:* ~opsauth:id:* +set +hset +exists +del +pexpireat +eval +evalsha);
     $t->write_file('password', 'pass', 0600);
     $redis->cmd(qw(ACL SETUSER gateway on >pass), @read);

@@ -162,7 +162,7 @@ subtest 'doctor' => sub {
     $t->secret($pw);
     $t->write_file('gateway.password', "$pw\n", 0600);
     $redis->cmd(qw(ACL SETUSER gateway on), ">$pw", qw(resetkeys %R~opsauth:credential:* %R~opsauth:account:* %R~opsauth:meta resetchannels
-        &__redis__:invalidate &opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking));
+        &__redis__:invalidate &opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking +role));
     my $conf = sub {
         return $t->write_file('nginx.conf', 'http { opsauth_store main { redis ' . $redis->url . '; pepper_file ' . $store->pepper_file
             . '; key_prefix op365_sk_live_ environment=live checksum=crc32; redis_user gateway; redis_password_file gateway.password; '

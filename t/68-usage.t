@@ -314,7 +314,7 @@ subtest 'rights' => sub {
     my ($test, $gateway) = map { join '', map { ('a' .. 'z')[rand 26] } 1 .. 24 } 1 .. 2;
     $t->secret($test, $gateway);
     my $read = 'resetkeys %R~opsauth:credential:* %R~opsauth:account:* %R~opsauth:meta resetchannels &__redis__:invalidate '
-        . '&opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking';
+        . '&opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking +role';
     my $redis = $t->redis(user => 'test', password => $test, acl => [
         "user test on >$test ~* &* +\@all", 'user default off', "user gateway on >$gateway $read",
     ]);

@@ -83,8 +83,9 @@ int cli_confirm(const char *question);
 /*
  * From here on what would be said on stderr is kept in *said instead, the last
  * of it without "opsauth: "; NULL ends that. For who reports failures itself.
+ * Returns what it was before, for who may be called by such a one.
  */
-void cli_capture(const char **said);
+const char **cli_capture(const char **said);
 
 /* usage of the command, a noun or a verb, by what cli knows of them */
 void cli_help_short(const cli_t *cli, const cli_noun_t *const *nouns);

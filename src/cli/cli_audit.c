@@ -265,6 +265,11 @@ follow_wait(cli_audit_t *audit, const sigset_t *signals, int *done)
 
     limit.tv_sec = 2 * AUDIT_WAIT;
     limit.tv_nsec = 0;
+
+    if (cli_redis_pending(&audit->cli->redis)) {
+        limit.tv_sec = 0;
+    }
+
     fds[0].fd = audit->cli->redis.context->fd;
     fds[0].events = POLLIN;
     fds[1].fd = STDOUT_FILENO;

@@ -33,32 +33,56 @@ typedef struct {
 } blocks_t;
 
 
-/* one setting: its directive, option and variable */
+/* one setting: its directive, and its option and variable, if it has them */
 typedef struct {
     const char          *directive;
     const char          *option;
     const char          *variable;
     size_t               offset;
     unsigned             file:1;
+    unsigned             many:1;        /* words, kept with blanks between */
 } place_t;
 
 
 static const place_t  places[] = {
     { "redis", "redis", "OPSAUTH_REDIS",
-      offsetof(cli_config_t, redis), 0 },
+      offsetof(cli_config_t, redis), 0, 0 },
     { "redis_user", "redis-user", "OPSAUTH_REDIS_USER",
-      offsetof(cli_config_t, user), 0 },
+      offsetof(cli_config_t, user), 0, 0 },
     { "redis_password_file", "redis-password-file",
       "OPSAUTH_REDIS_PASSWORD_FILE",
-      offsetof(cli_config_t, password_file), 1 },
+      offsetof(cli_config_t, password_file), 1, 0 },
+    { "redis_sentinel_user", "sentinel-user", "OPSAUTH_SENTINEL_USER",
+      offsetof(cli_config_t, sentinel_user), 0, 0 },
+    { "redis_sentinel_password_file", "sentinel-password-file",
+      "OPSAUTH_SENTINEL_PASSWORD_FILE",
+      offsetof(cli_config_t, sentinel_password_file), 1, 0 },
+    { "redis_ssl_trusted_certificate", "cacert", "OPSAUTH_REDIS_CACERT",
+      offsetof(cli_config_t, ssl_trusted), 1, 0 },
+    { "redis_ssl_certificate", "cert", "OPSAUTH_REDIS_CERT",
+      offsetof(cli_config_t, ssl_certificate), 1, 0 },
+    { "redis_ssl_certificate_key", "key", "OPSAUTH_REDIS_KEY",
+      offsetof(cli_config_t, ssl_key), 1, 0 },
+    { "redis_ssl_password_file", NULL, NULL,
+      offsetof(cli_config_t, ssl_password_file), 1, 0 },
+    { "redis_ssl_name", "sni", "OPSAUTH_REDIS_SNI",
+      offsetof(cli_config_t, ssl_name), 0, 0 },
+    { "redis_ssl_verify", NULL, NULL,
+      offsetof(cli_config_t, ssl_verify), 0, 0 },
+    { "redis_ssl_verify_depth", NULL, NULL,
+      offsetof(cli_config_t, ssl_depth), 0, 0 },
+    { "redis_ssl_protocols", NULL, NULL,
+      offsetof(cli_config_t, ssl_protocols), 0, 1 },
+    { "redis_ssl_ciphers", NULL, NULL,
+      offsetof(cli_config_t, ssl_ciphers), 0, 0 },
     { "pepper_file", "pepper-file", "OPSAUTH_PEPPER_FILE",
-      offsetof(cli_config_t, pepper_file), 1 },
+      offsetof(cli_config_t, pepper_file), 1, 0 },
     { "prefix", "prefix", "OPSAUTH_PREFIX",
-      offsetof(cli_config_t, prefix), 0 },
+      offsetof(cli_config_t, prefix), 0, 0 },
     { "lease", "lease", "OPSAUTH_LEASE",
-      offsetof(cli_config_t, lease), 0 },
-    { "usage", NULL, NULL, offsetof(cli_config_t, usage), 0 },
-    { "rate_sync", NULL, NULL, offsetof(cli_config_t, rate_sync), 0 }
+      offsetof(cli_config_t, lease), 0, 0 },
+    { "usage", NULL, NULL, offsetof(cli_config_t, usage), 0, 0 },
+    { "rate_sync", NULL, NULL, offsetof(cli_config_t, rate_sync), 0, 0 }
 };
 
 #define PLACES  (sizeof(places) / sizeof(places[0]))
@@ -122,7 +146,7 @@ block_key_prefix(cli_config_t *config, const cli_conf_item_t *item,
 static int
 block_directive(blocks_t *blocks, const cli_conf_item_t *item)
 {
-    size_t          i;
+    size_t          i, n;
     const char     *from, *value;
     cli_config_t   *config;
     cli_setting_t  *s;
@@ -141,12 +165,19 @@ block_directive(blocks_t *blocks, const cli_conf_item_t *item)
 
         s = setting(config, &places[i]);
 
-        if (item->n != 2 || s->value != NULL) {
+        if ((item->n != 2 && !(places[i].many && item->n > 2))
+            || s->value != NULL)
+        {
             return cli_fail(CLI_FAILED, "%s in %s: expected one, with one "
                             "value", item->words[0], from);
         }
 
         value = item->words[1];
+
+        for (n = 2; n < item->n; n++) {
+            value = cli_format("%s %s", value, item->words[n]);
+        }
+
         s->value = places[i].file ? cli_conf_path(blocks->conf, value) : value;
         s->from = from;
 
@@ -402,6 +433,76 @@ config_key_prefixes(cli_t *cli)
 }
 
 
+/* an option that would have no effect is a mistake; a variable may be meant
+   for another call */
+static int
+config_tls(cli_t *cli)
+{
+    size_t  i;
+
+    static const char *const  options[] = {
+        "cacert", "cert", "key", "sni", "insecure"
+    };
+
+    if (cli_option(&cli->options, "insecure") != NULL) {
+        cli->config.ssl_verify.value = "off";
+        cli->config.ssl_verify.from = "--insecure";
+    }
+
+    if (strncmp(cli->config.redis.value, "rediss:", 7) == 0
+        || strncmp(cli->config.redis.value, "rediss+", 7) == 0)
+    {
+        return CLI_OK;
+    }
+
+    for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        if (cli_option(&cli->options, options[i]) != NULL) {
+            return cli_fail(CLI_USAGE, "--%s is for TLS, and the address %s "
+                            "(%s) is not: give rediss://, or leave it out",
+                            options[i], cli_quotez(cli->config.redis.value),
+                            cli->config.redis.from);
+        }
+    }
+
+    return CLI_OK;
+}
+
+
+/* the same of sentinels */
+static int
+config_sentinels(cli_t *cli)
+{
+    size_t  i;
+
+    static const char *const  options[] = {
+        "sentinel-user", "sentinel-password-file"
+    };
+
+    for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        if (cli_option(&cli->options, options[i]) != NULL
+            && strstr(cli->config.redis.value, "+sentinel:") == NULL)
+        {
+            return cli_fail(CLI_USAGE, "--%s is for sentinels, and the address "
+                            "%s (%s) names none: give redis+sentinel://, or "
+                            "leave it out", options[i],
+                            cli_quotez(cli->config.redis.value),
+                            cli->config.redis.from);
+        }
+    }
+
+    if (cli->config.sentinel_user.value != NULL
+        && cli->config.sentinel_password_file.value == NULL)
+    {
+        return cli_fail(CLI_USAGE, "the user of the sentinels %s (%s) needs "
+                        "--sentinel-password-file FILE",
+                        cli_quotez(cli->config.sentinel_user.value),
+                        cli->config.sentinel_user.from);
+    }
+
+    return CLI_OK;
+}
+
+
 int
 cli_config_read(cli_t *cli)
 {
@@ -420,7 +521,6 @@ cli_config_read(cli_t *cli)
     }
 
     for (i = 0; i < PLACES; i++) {
-
         if (places[i].option == NULL) {
             continue;
         }
@@ -448,6 +548,16 @@ cli_config_read(cli_t *cli)
         return cli_fail(CLI_USAGE, "where is the store? Give "
                         "--config nginx.conf or --redis URL (or OPSAUTH_CONFIG "
                         "or OPSAUTH_REDIS in the environment)");
+    }
+
+    rc = config_tls(cli);
+
+    if (rc == CLI_OK) {
+        rc = config_sentinels(cli);
+    }
+
+    if (rc != CLI_OK) {
+        return rc;
     }
 
     if (cli->config.prefix.value == NULL) {

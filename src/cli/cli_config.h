@@ -20,6 +20,17 @@ typedef struct {
     cli_setting_t       redis;
     cli_setting_t       user;
     cli_setting_t       password_file;
+    cli_setting_t       sentinel_user;  /* these for sentinels only */
+    cli_setting_t       sentinel_password_file;
+    cli_setting_t       ssl_trusted;    /* these for rediss:// only */
+    cli_setting_t       ssl_certificate;
+    cli_setting_t       ssl_key;
+    cli_setting_t       ssl_password_file;
+    cli_setting_t       ssl_name;
+    cli_setting_t       ssl_verify;
+    cli_setting_t       ssl_depth;
+    cli_setting_t       ssl_protocols;  /* words */
+    cli_setting_t       ssl_ciphers;
     cli_setting_t       pepper_file;
     cli_setting_t       prefix;
     cli_setting_t       lease;          /* as nginx writes times */

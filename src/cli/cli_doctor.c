@@ -356,6 +356,9 @@ log_in(cli_doctor_t *d)
 {
     const char  *said;
 
+    /* also where nobody gets any further */
+    cli_doctor_sentinels(d);
+
     /* the user that matters first: without it there is nothing to look at */
 
     if (!connect_as(d, &d->as_gateway, &d->gateway, &said)) {
@@ -391,6 +394,7 @@ examine(cli_doctor_t *d)
     size_t  i;
 
     static void (*const  checks[])(cli_doctor_t *d) = {
+        cli_doctor_tls,
         cli_doctor_server,
         cli_doctor_settings,
         cli_doctor_gateway_rights,

@@ -49,6 +49,8 @@ static const gateway_right_t  gateway_rights[] = {
       "the gateway trusts no connection that it can't ping" },
     { "info", { "INFO", "server" }, NULL, NULL, NULL, CLI_DOCTOR_WARNING,
       "the gateway tells servers from one another by their address alone" },
+    { "role", { "ROLE" }, NULL, NULL, NULL, CLI_DOCTOR_WARNING,
+      "the gateway would read from a replica, whose answers may be old" },
     { "client|setname", { "CLIENT", "SETNAME", "opsauth-doctor" }, NULL, NULL,
       NULL, CLI_DOCTOR_WARNING,
       "the gateway's connections have no name in CLIENT LIST" },

@@ -58,10 +58,15 @@ say(const char *fmt, va_list args)
 }
 
 
-void
+const char **
 cli_capture(const char **said)
 {
+    const char  **before;
+
+    before = captured;
     captured = said;
+
+    return before;
 }
 
 

@@ -5,14 +5,21 @@
 #include "cli.h"
 #include "cli_file.h"
 #include "cli_memory.h"
+#include "cli_sentinel.h"
 #include "cli_text.h"
 
+#include "oa_text.h"
 #include "oa_url.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
+
+
+/* until who was named a primary says that it is one */
+#define ROLE_TRIES  6
 
 
 /* what an error reply begins with -> what it means here, what helps */
@@ -106,6 +113,19 @@ redis_lost(const cli_redis_t *redis, const char *doing)
     } else if (redis->context->err == REDIS_ERR_IO && err == ECONNREFUSED) {
         why = "connection refused; is it running there?";
 
+    } else if (!redis->heard
+               && redis->context->connection_type == REDIS_CONN_TCP
+               && (redis->context->err == REDIS_ERR_EOF || err == ECONNRESET
+                   || err == EPIPE))
+    {
+        /* with TLS 1.3 a reset may overtake the alert that tells why */
+
+        why = (redis->tls != NULL)
+              ? "it closed the connection right after the TLS handshake; does "
+                "it ask for a client certificate (--cert, --key)?"
+              : "it closed the connection without an answer; if it speaks TLS "
+                "on this port, give rediss://";
+
     } else if (redis->context->err == REDIS_ERR_EOF) {
         why = "it closed the connection";
     }
@@ -126,9 +146,12 @@ cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
 
     if (strncmp(reply->str, "NOPERM", 6) == 0) {
         return cli_fail(CLI_FAILED, "%s does not allow %s to run %s: give the "
-                        "user this right, or another user (--redis-user); it "
+                        "user this right%s, or another user (--redis-user); it "
                         "said %s", redis_name(redis), redis_user(redis),
-                        command_text(command), cli_quote(text));
+                        command_text(command),
+                        strcmp(command->words[0], "ROLE") == 0
+                        ? ", +role, on all servers that sentinels may name"
+                        : "", cli_quote(text));
     }
 
     for (r = refusals; r->code != NULL; r++) {
@@ -151,6 +174,72 @@ cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,
 
     return cli_fail(CLI_FAILED, "%s %s: %s; it said %s", redis_name(redis),
                     r->text, command_text(command), cli_quote(text));
+}
+
+
+/* --- the wire: hiredis' own, or TLS ------------------------------------- */
+
+static int
+wire_append(cli_redis_t *redis, const cli_command_t *command)
+{
+    int  rc;
+
+    rc = (redis->tls != NULL)
+         ? cli_tls_append(redis->tls, command->n, command->words,
+                          command->lens)
+         : redisAppendCommandArgv(redis->context, (int) command->n,
+                                  command->words, command->lens);
+
+    return (rc == REDIS_OK) ? CLI_OK : redis_lost(redis, command->words[0]);
+}
+
+
+static int
+wire_write(cli_redis_t *redis, const char *doing)
+{
+    int  done;
+
+    errno = 0;
+
+    if (redis->tls != NULL) {
+        return (cli_tls_write(redis->tls) == REDIS_OK)
+               ? CLI_OK : redis_lost(redis, doing);
+    }
+
+    do {
+        if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
+            return redis_lost(redis, doing);
+        }
+
+    } while (!done);
+
+    return CLI_OK;
+}
+
+
+static int
+wire_reply(cli_redis_t *redis, void **reply, const char *doing)
+{
+    int  rc;
+
+    errno = 0;
+    rc = (redis->tls != NULL) ? cli_tls_reply(redis->tls, reply)
+                              : redisGetReply(redis->context, reply);
+
+    if (rc != REDIS_OK) {
+        return redis_lost(redis, doing);
+    }
+
+    redis->heard = 1;
+
+    return CLI_OK;
+}
+
+
+int
+cli_redis_pending(const cli_redis_t *redis)
+{
+    return redis->tls != NULL && cli_tls_pending(redis->tls);
 }
 
 
@@ -183,6 +272,7 @@ int
 cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
     size_t n, redisReply **replies)
 {
+    int      rc;
     void    *reply;
     size_t   i, sent;
 
@@ -194,20 +284,19 @@ cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
 
         while (sent < n && (i == sent || sent % CLI_REDIS_BATCH != 0)) {
 
-            if (redisAppendCommandArgv(redis->context, (int) commands[sent]->n,
-                                       commands[sent]->words,
-                                       commands[sent]->lens) != REDIS_OK)
-            {
-                return redis_lost(redis, commands[sent]->words[0]);
+            rc = wire_append(redis, commands[sent]);
+
+            if (rc != CLI_OK) {
+                return rc;
             }
 
             sent++;
         }
 
-        errno = 0;
+        rc = wire_reply(redis, &reply, commands[i]->words[0]);
 
-        if (redisGetReply(redis->context, &reply) != REDIS_OK) {
-            return redis_lost(redis, commands[i]->words[0]);
+        if (rc != CLI_OK) {
+            return rc;
         }
 
         redis_keep(redis, reply);
@@ -221,48 +310,30 @@ cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
 int
 cli_redis_append(cli_redis_t *redis, const cli_command_t *command)
 {
-    if (redisAppendCommandArgv(redis->context, (int) command->n,
-                               command->words, command->lens) != REDIS_OK)
-    {
-        return redis_lost(redis, command->words[0]);
-    }
-
-    return CLI_OK;
+    return wire_append(redis, command);
 }
 
 
 int
 cli_redis_flush(cli_redis_t *redis)
 {
-    int  done;
-
-    do {
-        errno = 0;
-
-        if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
-            return redis_lost(redis, "writing");
-        }
-
-    } while (!done);
-
-    return CLI_OK;
+    return wire_write(redis, "writing");
 }
 
 
 int
 cli_redis_next(cli_redis_t *redis, redisReply **reply)
 {
+    int    rc;
     void  *next;
 
-    errno = 0;
+    rc = wire_reply(redis, &next, "reading");
 
-    if (redisGetReply(redis->context, &next) != REDIS_OK) {
-        return redis_lost(redis, "reading");
+    if (rc == CLI_OK) {
+        *reply = next;
     }
 
-    *reply = next;
-
-    return CLI_OK;
+    return rc;
 }
 
 
@@ -296,23 +367,11 @@ cli_redis_call(cli_redis_t *redis, const cli_command_t *command,
 int
 cli_redis_send(cli_redis_t *redis, const cli_command_t *command)
 {
-    int  done;
+    int  rc;
 
-    if (redisAppendCommandArgv(redis->context, (int) command->n,
-                               command->words, command->lens) != REDIS_OK)
-    {
-        return redis_lost(redis, command->words[0]);
-    }
+    rc = wire_append(redis, command);
 
-    errno = 0;
-
-    for (done = 0; !done; ) {
-        if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
-            return redis_lost(redis, command->words[0]);
-        }
-    }
-
-    return CLI_OK;
+    return (rc == CLI_OK) ? wire_write(redis, command->words[0]) : rc;
 }
 
 
@@ -320,18 +379,17 @@ int
 cli_redis_receive(cli_redis_t *redis, const cli_command_t *command,
     redisReply **reply)
 {
+    int    rc;
     void  *r;
 
-    errno = 0;
+    rc = wire_reply(redis, &r, command->words[0]);
 
-    if (redisGetReply(redis->context, &r) != REDIS_OK) {
-        return redis_lost(redis, command->words[0]);
+    if (rc == CLI_OK) {
+        redis_keep(redis, r);
+        *reply = r;
     }
 
-    redis_keep(redis, r);
-    *reply = r;
-
-    return CLI_OK;
+    return rc;
 }
 
 
@@ -392,38 +450,37 @@ redis_login(cli_redis_t *redis)
 }
 
 
-int
-cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
+static void
+redis_hang_up(cli_redis_t *redis)
 {
-    int              rc;
-    char            *host;
-    const char      *error;
-    oa_redis_url_t   url;
-    struct timeval   tv;
-
-    redis->config = config;
-    redis->timeout = timeout;
-
-    if (oa_redis_url_parse(cli_str(config->redis.value), &url, &error)
-        != OA_OK)
-    {
-        return cli_fail(CLI_USAGE, "the Redis address %s (%s) is not valid: "
-                        "%s", cli_quotez(config->redis.value),
-                        config->redis.from, error);
+    if (redis->tls != NULL) {
+        cli_tls_close(redis->tls);
+        redis->tls = NULL;
     }
 
-    tv.tv_sec = (time_t) timeout;
+    if (redis->context != NULL) {
+        redisFree(redis->context);
+        redis->context = NULL;
+    }
+}
+
+
+/* the server itself, wherever the URL or the sentinels say that it is */
+static int
+redis_reach(cli_redis_t *redis, const oa_redis_url_t *url, const char *host,
+    unsigned port)
+{
+    int             rc;
+    struct timeval  tv;
+
+    tv.tv_sec = (time_t) redis->timeout;
     tv.tv_usec = 0;
     errno = 0;
 
-    if (url.transport == OA_REDIS_UNIX) {
-        redis->context = redisConnectUnixWithTimeout(
-                             cli_copy(url.path.data, url.path.len), tv);
-
-    } else {
-        host = cli_copy(url.host.data, url.host.len);
-        redis->context = redisConnectWithTimeout(host, (int) url.port, tv);
-    }
+    redis->context = (url->transport == OA_REDIS_UNIX)
+                     ? redisConnectUnixWithTimeout(
+                           cli_copy(url->path.data, url->path.len), tv)
+                     : redisConnectWithTimeout(host, (int) port, tv);
 
     if (redis->context == NULL) {
         return cli_fail(CLI_FAILED, "out of memory");
@@ -437,16 +494,99 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
         return redis_lost(redis, "setting the timeout");
     }
 
+    if (url->tls) {
+        rc = cli_tls_open(&redis->tls, redis->context, redis->config, host,
+                          redis_name(redis));
+
+        if (rc != CLI_OK) {
+            return rc;
+        }
+    }
+
     rc = redis_login(redis);
 
-    if (rc == CLI_OK && url.db != 0) {
+    if (rc == CLI_OK && url->db != 0) {
         rc = cli_redis_call(redis,
                             cli_command("SELECT",
-                                        cli_str(cli_format("%u", url.db))),
+                                        cli_str(cli_format("%u", url->db))),
                             NULL);
     }
 
     return rc;
+}
+
+
+/*
+ * What sentinels name may be none any more, or not yet: it must say that it is
+ * a primary, and is asked for again for a while.
+ */
+static int
+redis_reach_primary(cli_redis_t *redis, const oa_redis_url_t *url)
+{
+    int                  rc, left;
+    unsigned             port;
+    redisReply          *reply = NULL;
+    const char          *host;
+    const cli_config_t  *config;
+    struct timespec      wait = { 0, 300 * 1000 * 1000 };
+
+    config = redis->config;
+
+    for (left = ROLE_TRIES; ; left--) {
+
+        rc = cli_sentinel_primary(config, url, &host, &port);
+
+        if (rc == CLI_OK) {
+            rc = redis_reach(redis, url, host, port);
+        }
+
+        if (rc == CLI_OK) {
+            rc = cli_redis_call(redis, cli_command("ROLE", (oa_str_t) oa_null), &reply);
+        }
+
+        if (rc != CLI_OK) {
+            return rc;
+        }
+
+        if (reply->type == REDIS_REPLY_ARRAY && reply->elements != 0
+            && oa_text_eq(cli_reply_str(reply->element[0]), "master"))
+        {
+            return CLI_OK;
+        }
+
+        if (left == 0) {
+            return cli_fail(CLI_FAILED, "%s: the server that the sentinels "
+                            "name, %s:%u, is no primary; try again in a moment",
+                            redis_name(redis), host, port);
+        }
+
+        redis_hang_up(redis);
+        (void) nanosleep(&wait, NULL);
+    }
+}
+
+
+int
+cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
+{
+    const char      *error;
+    oa_redis_url_t   url;
+
+    redis->config = config;
+    redis->timeout = timeout;
+
+    if (oa_redis_url_parse(cli_str(config->redis.value), &url, &error)
+        != OA_OK)
+    {
+        return cli_fail(CLI_USAGE, "the Redis address %s (%s) is not valid: "
+                        "%s", cli_quotez(config->redis.value),
+                        config->redis.from, error);
+    }
+
+    return (url.transport == OA_REDIS_SENTINEL)
+           ? redis_reach_primary(redis, &url)
+           : redis_reach(redis, &url, cli_copy(url.host.data, url.host.len),
+                         url.port);
 }
 
 
@@ -478,10 +618,7 @@ cli_redis_close(cli_redis_t *redis)
 {
     cli_redis_forget(redis, 0);
     free(redis->replies);
-
-    if (redis->context != NULL) {
-        redisFree(redis->context);
-    }
+    redis_hang_up(redis);
 
     memset(redis, 0, sizeof(*redis));
 }

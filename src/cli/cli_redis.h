@@ -13,6 +13,7 @@
 
 #include "oa_core.h"
 #include "cli_config.h"
+#include "cli_tls.h"
 
 
 #define CLI_REDIS_TIMEOUT   5           /* seconds */
@@ -30,6 +31,8 @@ typedef struct {
 
 typedef struct {
     redisContext        *context;
+    cli_tls_t           *tls;           /* NULL: plain */
+    unsigned             heard:1;       /* it answered something */
     const cli_config_t  *config;
     redisReply         **replies;
     size_t               n;
@@ -83,6 +86,9 @@ int cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
 int cli_redis_append(cli_redis_t *redis, const cli_command_t *command);
 int cli_redis_flush(cli_redis_t *redis);
 int cli_redis_next(cli_redis_t *redis, redisReply **reply);
+
+/* something came that poll() on the socket would not tell of */
+int cli_redis_pending(const cli_redis_t *redis);
 
 /* says what an error reply means; CLI_FAILED */
 int cli_redis_refused(const cli_redis_t *redis, const cli_command_t *command,

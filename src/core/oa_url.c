@@ -24,13 +24,20 @@
 static int oa_url_starts(oa_str_t text, const char *start, oa_str_t *rest);
 static oa_rc_t oa_url_tcp(oa_str_t rest, oa_redis_url_t *url,
     const char **error);
-static oa_rc_t oa_url_authority(oa_str_t authority, oa_redis_url_t *url,
+static oa_rc_t oa_url_sentinel(oa_str_t rest, oa_redis_url_t *url,
     const char **error);
+static oa_rc_t oa_url_db(oa_str_t *rest, oa_redis_url_t *url,
+    const char **error);
+static oa_rc_t oa_url_list(oa_str_t text, unsigned port, oa_redis_url_t *url,
+    const char **error);
+static oa_rc_t oa_url_authority(oa_str_t authority, unsigned port,
+    oa_redis_host_t *host, const char **error);
 static oa_rc_t oa_url_unix(oa_str_t rest, oa_redis_url_t *url,
     const char **error);
 static oa_rc_t oa_url_number(oa_str_t text, unsigned min, unsigned max,
     unsigned *out);
 static int oa_url_is_host(oa_str_t host);
+static int oa_url_is_name(oa_str_t name);
 
 
 oa_rc_t
@@ -44,24 +51,34 @@ oa_redis_url_parse(oa_str_t text, oa_redis_url_t *url, const char **error)
         return oa_url_tcp(rest, url, error);
     }
 
+    if (oa_url_starts(text, "rediss://", &rest)) {
+        url->tls = 1;
+        return oa_url_tcp(rest, url, error);
+    }
+
     if (oa_url_starts(text, "unix:", &rest)) {
         return oa_url_unix(rest, url, error);
     }
 
-    if (oa_url_starts(text, "rediss://", &rest)) {
-        *error = "rediss:// (TLS) is not supported here, "
-                 "use redis:// or unix:/path";
+    if (oa_url_starts(text, "redis+sentinel://", &rest)) {
+        return oa_url_sentinel(rest, url, error);
+    }
 
-    } else if (oa_url_starts(text, "redis+sentinel://", &rest)) {
-        *error = "redis+sentinel:// (Sentinel) is not supported here, "
-                 "use redis:// or unix:/path";
+    if (oa_url_starts(text, "rediss+sentinel://", &rest)) {
+        url->tls = 1;
+        return oa_url_sentinel(rest, url, error);
+    }
 
-    } else if (oa_url_starts(text, "redis+cluster://", &rest)) {
+    if (oa_url_starts(text, "redis+cluster://", &rest)
+        || oa_url_starts(text, "rediss+cluster://", &rest))
+    {
         *error = "redis+cluster:// (Cluster) is not supported here, "
                  "use redis:// or unix:/path";
 
     } else {
-        *error = "expected redis://host[:port][/db] or unix:/path[?db=n]";
+        *error = "expected redis://host[:port][/db], rediss:// for TLS, "
+                 "redis+sentinel://name@host[:port],host[:port][/db], or "
+                 "unix:/path[?db=n]";
     }
 
     return OA_INVALID;
@@ -91,11 +108,9 @@ oa_url_starts(oa_str_t text, const char *start, oa_str_t *rest)
 static oa_rc_t
 oa_url_tcp(oa_str_t rest, oa_redis_url_t *url, const char **error)
 {
-    oa_str_t              authority, db;
-    const unsigned char  *slash;
+    oa_redis_host_t  host;
 
     url->transport = OA_REDIS_TCP;
-    url->port = OA_REDIS_PORT;
 
     if (rest.len == 0) {
         *error = "host is missing, expected redis://host[:port][/db]";
@@ -108,48 +123,173 @@ oa_url_tcp(oa_str_t rest, oa_redis_url_t *url, const char **error)
         return OA_INVALID;
     }
 
-    if (memchr(rest.data, '?', rest.len) != NULL
-        || memchr(rest.data, '#', rest.len) != NULL)
+    if (oa_url_db(&rest, url, error) != OA_OK
+        || oa_url_authority(rest, OA_REDIS_PORT, &host, error) != OA_OK)
+    {
+        return OA_INVALID;
+    }
+
+    url->host = host.host;
+    url->port = host.port;
+
+    return OA_OK;
+}
+
+
+/* name@host[:port],host[:port]...[/db] */
+
+static oa_rc_t
+oa_url_sentinel(oa_str_t rest, oa_redis_url_t *url, const char **error)
+{
+    const unsigned char  *at;
+
+    url->transport = OA_REDIS_SENTINEL;
+
+    at = rest.len ? memchr(rest.data, '@', rest.len) : NULL;
+
+    if (at == NULL || at == rest.data) {
+        *error = "the name that the sentinels know the primary by is missing, "
+                 "expected redis+sentinel://name@host[:port],host[:port][/db]";
+        return OA_INVALID;
+    }
+
+    url->name.data = rest.data;
+    url->name.len = (size_t) (at - rest.data);
+
+    rest.len -= url->name.len + 1;
+    rest.data = at + 1;
+
+    if (memchr(url->name.data, ':', url->name.len) != NULL
+        || (rest.len && memchr(rest.data, '@', rest.len) != NULL))
+    {
+        *error = "user and password may not stand in the URL, "
+                 "use redis_user and redis_password_file, and for the "
+                 "sentinels redis_sentinel_user and "
+                 "redis_sentinel_password_file";
+        return OA_INVALID;
+    }
+
+    if (!oa_url_is_name(url->name)) {
+        *error = "the primary's name has letters, digits, \".\", \"-\" and "
+                 "\"_\", as in \"sentinel monitor\"";
+        return OA_INVALID;
+    }
+
+    if (oa_url_db(&rest, url, error) != OA_OK) {
+        return OA_INVALID;
+    }
+
+    return oa_url_list(rest, OA_SENTINEL_PORT, url, error);
+}
+
+
+/* takes [/db] off the end; "redis://host/" is often written and means 0 */
+
+static oa_rc_t
+oa_url_db(oa_str_t *rest, oa_redis_url_t *url, const char **error)
+{
+    oa_str_t              db;
+    const unsigned char  *slash;
+
+    if (rest->len == 0) {
+        return OA_OK;
+    }
+
+    if (memchr(rest->data, '?', rest->len) != NULL
+        || memchr(rest->data, '#', rest->len) != NULL)
     {
         *error = "parameters are not known here, "
                  "expected redis://host[:port][/db]";
         return OA_INVALID;
     }
 
-    authority = rest;
-    slash = memchr(rest.data, '/', rest.len);
+    slash = memchr(rest->data, '/', rest->len);
 
-    if (slash != NULL) {
-        authority.len = (size_t) (slash - rest.data);
-
-        db.data = slash + 1;
-        db.len = rest.len - authority.len - 1;
-
-        /* "redis://host/" is often written and means database 0 */
-
-        if (db.len != 0
-            && oa_url_number(db, 0, OA_REDIS_DB_MAX, &url->db) != OA_OK)
-        {
-            *error = "database must be a number from 0 to 16383, "
-                     "expected redis://host[:port][/db]";
-            return OA_INVALID;
-        }
+    if (slash == NULL) {
+        return OA_OK;
     }
 
-    return oa_url_authority(authority, url, error);
+    db.data = slash + 1;
+    db.len = rest->len - (size_t) (slash - rest->data) - 1;
+    rest->len = (size_t) (slash - rest->data);
+
+    if (db.len != 0
+        && oa_url_number(db, 0, OA_REDIS_DB_MAX, &url->db) != OA_OK)
+    {
+        *error = "database must be a number from 0 to 16383, "
+                 "expected redis://host[:port][/db]";
+        return OA_INVALID;
+    }
+
+    return OA_OK;
+}
+
+
+/* host[:port],host[:port]... */
+
+static oa_rc_t
+oa_url_list(oa_str_t text, unsigned port, oa_redis_url_t *url,
+    const char **error)
+{
+    oa_str_t              one;
+    unsigned              i;
+    oa_redis_host_t      *host;
+    const unsigned char  *comma;
+
+    do {
+        one = text;
+        comma = text.len ? memchr(text.data, ',', text.len) : NULL;
+
+        if (comma != NULL) {
+            one.len = (size_t) (comma - text.data);
+            text.len -= one.len + 1;
+            text.data = comma + 1;
+        }
+
+        if (url->nhosts == OA_REDIS_HOSTS_MAX) {
+            *error = "too many hosts, 16 are enough";
+            return OA_INVALID;
+        }
+
+        host = &url->hosts[url->nhosts];
+
+        if (oa_url_authority(one, port, host, error) != OA_OK) {
+            return OA_INVALID;
+        }
+
+        /* it would have two votes */
+
+        for (i = 0; i < url->nhosts; i++) {
+            if (url->hosts[i].port == host->port
+                && url->hosts[i].host.len == host->host.len
+                && memcmp(url->hosts[i].host.data, host->host.data,
+                          host->host.len) == 0)
+            {
+                *error = "a host stands there twice";
+                return OA_INVALID;
+            }
+        }
+
+        url->nhosts++;
+
+    } while (comma != NULL);
+
+    return OA_OK;
 }
 
 
 /* host[:port] or [v6][:port] */
 
 static oa_rc_t
-oa_url_authority(oa_str_t authority, oa_redis_url_t *url, const char **error)
+oa_url_authority(oa_str_t authority, unsigned default_port,
+    oa_redis_host_t *host, const char **error)
 {
     oa_str_t              port;
     oa_addr_t             addr;
     const unsigned char  *end;
 
-    url->host = authority;
+    host->host = authority;
+    host->port = default_port;
 
     if (authority.len != 0 && authority.data[0] == '[') {
 
@@ -160,11 +300,11 @@ oa_url_authority(oa_str_t authority, oa_redis_url_t *url, const char **error)
             return OA_INVALID;
         }
 
-        url->host.data = authority.data + 1;
-        url->host.len = (size_t) (end - authority.data) - 1;
+        host->host.data = authority.data + 1;
+        host->host.len = (size_t) (end - authority.data) - 1;
 
-        if (oa_addr_parse(url->host, &addr) != OA_OK
-            || memchr(url->host.data, ':', url->host.len) == NULL)
+        if (oa_addr_parse(host->host, &addr) != OA_OK
+            || memchr(host->host.data, ':', host->host.len) == NULL)
         {
             *error = "not an IPv6 address between \"[\" and \"]\"";
             return OA_INVALID;
@@ -180,9 +320,9 @@ oa_url_authority(oa_str_t authority, oa_redis_url_t *url, const char **error)
             end = authority.data + authority.len;
         }
 
-        url->host.len = (size_t) (end - authority.data);
+        host->host.len = (size_t) (end - authority.data);
 
-        if (!oa_url_is_host(url->host)) {
+        if (!oa_url_is_host(host->host)) {
             *error = "host must be a name or an address (IPv6 in brackets), "
                      "expected redis://host[:port][/db]";
             return OA_INVALID;
@@ -200,7 +340,7 @@ oa_url_authority(oa_str_t authority, oa_redis_url_t *url, const char **error)
         port.data++;
         port.len--;
 
-        if (oa_url_number(port, 1, 65535, &url->port) == OA_OK) {
+        if (oa_url_number(port, 1, 65535, &host->port) == OA_OK) {
             return OA_OK;
         }
     }
@@ -299,4 +439,26 @@ oa_url_is_host(oa_str_t host)
     }
 
     return 1;
+}
+
+
+static int
+oa_url_is_name(oa_str_t name)
+{
+    size_t         i;
+    unsigned char  c;
+
+    for (i = 0; i < name.len; i++) {
+        c = name.data[i];
+
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
+            || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_')
+        {
+            continue;
+        }
+
+        return 0;
+    }
+
+    return name.len > 0 && name.len <= OA_URL_HOST_MAX;
 }

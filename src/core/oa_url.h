@@ -1,7 +1,8 @@
 /*
  * Where Redis is: redis://host[:port][/db], redis://[v6]:port/db,
- * unix:/path[?db=n]. rediss://, redis+sentinel:// and redis+cluster:// are
- * known by name, so that an error can say what they are.
+ * redis+sentinel://name@host[:port],host[:port]/db, the same with rediss:// or
+ * rediss+sentinel:// for TLS, unix:/path[?db=n]. redis+cluster:// is known by
+ * name, so that an error can say what it is.
  */
 
 #ifndef OA_URL_H
@@ -11,13 +12,23 @@
 
 
 #define OA_REDIS_PORT    6379
+#define OA_SENTINEL_PORT  26379
 #define OA_REDIS_DB_MAX  16383
+/* in a list; Sentinel groups have 3 or 5 */
+#define OA_REDIS_HOSTS_MAX  16
 
 
 typedef enum {
     OA_REDIS_TCP = 1,
-    OA_REDIS_UNIX
+    OA_REDIS_UNIX,
+    OA_REDIS_SENTINEL
 } oa_redis_transport_t;
+
+
+typedef struct {
+    oa_str_t              host;         /* without brackets */
+    unsigned              port;
+} oa_redis_host_t;
 
 
 typedef struct {
@@ -25,7 +36,11 @@ typedef struct {
     oa_str_t              host;         /* without brackets; TCP only */
     unsigned              port;         /* TCP only */
     oa_str_t              path;         /* unix only */
+    oa_str_t              name;         /* of the primary; Sentinel only */
+    oa_redis_host_t       hosts[OA_REDIS_HOSTS_MAX];  /* of the sentinels */
+    unsigned              nhosts;
     unsigned              db;
+    unsigned              tls:1;        /* not unix */
 } oa_redis_url_t;
 
 

@@ -28,6 +28,7 @@
 #include "ngx_opsauth_cache.h"
 #include "ngx_opsauth_counters.h"
 #include "ngx_opsauth_feed.h"
+#include "ngx_opsauth_watch.h"
 #include "ngx_opsauth_lookup.h"
 #include "ngx_opsauth_redis.h"
 #include "ngx_http_opsauth_rate.h"
@@ -67,6 +68,7 @@ typedef struct {
     ngx_http_opsauth_rate_node_t   *node;       /* the first worker's */
     ngx_queue_t                     chunks;     /* of quotas, being asked for */
     ngx_http_opsauth_rate_plan_t    plans[NGX_HTTP_OPSAUTH_RATE_PLANS];
+    ngx_opsauth_watch_t           **watches;    /* theirs, one a sentinel */
     ngx_opsauth_entry_t             entry;      /* where no context has room */
     uint32_t                        flushes;    /* of the cache, as last seen */
     u_char                          packed[OA_RECORD_MAX];
@@ -78,13 +80,34 @@ typedef struct {
 } ngx_http_opsauth_worker_t;
 
 
+/* redis_ssl_*, as written */
+typedef struct {
+    ngx_str_t                       trusted_certificate;
+    ngx_str_t                       certificate;
+    ngx_str_t                       certificate_key;
+    ngx_str_t                       password_file;
+    ngx_str_t                       name;
+    ngx_str_t                       ciphers;
+    ngx_uint_t                      protocols;      /* bits; 0: not set */
+    ngx_int_t                       verify_depth;
+    ngx_flag_t                      verify;
+    ngx_flag_t                      session_reuse;
+    unsigned                        on:1;           /* rediss:// */
+} ngx_http_opsauth_tls_t;
+
+
 /* one opsauth_store block; lives as long as the cycle */
 struct ngx_http_opsauth_store_s {
     ngx_str_t                       name;
     ngx_str_t                       prefix;         /* of all keys in Redis */
     ngx_str_t                       channel;        /* "<prefix>invalidate" */
     ngx_str_t                       url;
+    /* a name that could not be resolved when the configuration was read */
+    const char                     *unresolved;
+    ngx_str_t                       unresolved_file;
+    ngx_uint_t                      unresolved_line;
     ngx_opsauth_redis_conf_t        redis;
+    ngx_http_opsauth_tls_t          tls;
 
     ngx_str_t                       pepper_text;    /* peppers point into it */
     oa_str_t                        peppers[OA_PEPPERS_MAX];
@@ -380,6 +403,7 @@ ngx_uint_t ngx_http_opsauth_log_once(ngx_http_opsauth_worker_t *worker,
 /* ngx_http_opsauth_feed.c */
 
 ngx_int_t ngx_http_opsauth_init_process(ngx_cycle_t *cycle);
+void ngx_http_opsauth_stop_watches(ngx_http_opsauth_store_t *store);
 
 
 /* ngx_http_opsauth_identity.c */
@@ -509,8 +533,6 @@ oa_rc_t ngx_http_opsauth_uri_match(const void *uri, void *data);
 /* ngx_http_opsauth_store.c */
 
 char *ngx_http_opsauth_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 char *ngx_http_opsauth_store_key_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_store_stale(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -518,6 +540,14 @@ char *ngx_http_opsauth_store_stale(ngx_conf_t *cf, ngx_command_t *cmd,
 ngx_http_opsauth_store_t *ngx_http_opsauth_find_store(
     ngx_http_opsauth_main_conf_t *omcf, ngx_str_t *name);
 
+
+/* ngx_http_opsauth_address.c */
+
+char *ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+/* what goes with sentinels only */
+ngx_int_t ngx_http_opsauth_check_sentinel(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store);
 /* after the whole configuration was read: the resolver, if there is one */
 ngx_int_t ngx_http_opsauth_init_stores(ngx_conf_t *cf,
     ngx_http_opsauth_main_conf_t *omcf);
@@ -525,10 +555,26 @@ ngx_int_t ngx_http_opsauth_init_stores(ngx_conf_t *cf,
 
 /* ngx_http_opsauth_secret.c */
 
+char *ngx_http_opsauth_store_sentinel_password_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_opsauth_store_pepper_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+/* that a file can be read, and, if it holds a secret, not by others; path is
+   made absolute */
+ngx_int_t ngx_http_opsauth_check_file(ngx_conf_t *cf, const char *directive,
+    ngx_str_t *path, ngx_uint_t secret);
+
+
+/* ngx_http_opsauth_tls.c */
+
+extern ngx_conf_bitmask_t  ngx_http_opsauth_tls_protocols[];
+
+void ngx_http_opsauth_tls_create(ngx_http_opsauth_tls_t *tls);
+/* the block was read: loads certificates, fills store->redis.tls */
+char *ngx_http_opsauth_tls_finish(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store);
 
 
 /* a view of nginx's string for the core, and back */

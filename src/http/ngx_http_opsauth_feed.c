@@ -2,7 +2,7 @@
  * The feed of changes, joined to the cache: each of the first two workers has
  * one for each store, from its start (never a helper process). Two, so that
  * one may be lost without a gap; no more, since each costs Redis a message for
- * every change.
+ * every change. What sentinels tell of a failover is heard there, too.
  */
 
 #include "ngx_http_opsauth.h"
@@ -16,6 +16,10 @@ static ngx_int_t ngx_http_opsauth_certified(void *owner, uint64_t server,
     ngx_msec_t resolved, ngx_msec_t started, ngx_msec_t sent_at);
 static ngx_int_t ngx_http_opsauth_found(void *owner, uint64_t server,
     ngx_msec_t resolved);
+static ngx_int_t ngx_http_opsauth_start_watches(
+    ngx_http_opsauth_store_t *store, ngx_log_t *log);
+static void ngx_http_opsauth_moved(void *owner, ngx_str_t *primary,
+    uint64_t server, ngx_msec_t heard);
 static ngx_int_t ngx_http_opsauth_behind(ngx_str_t *key, ngx_str_t *prefix,
     oa_str_t *name);
 
@@ -111,7 +115,99 @@ ngx_http_opsauth_start_feed(ngx_http_opsauth_store_t *store, ngx_log_t *log)
 
     ngx_opsauth_feed_start(worker->feed);
 
+    return ngx_http_opsauth_start_watches(store, log);
+}
+
+
+/* to all sentinels: whichever hears of a failover first tells of it */
+
+static ngx_int_t
+ngx_http_opsauth_start_watches(ngx_http_opsauth_store_t *store, ngx_log_t *log)
+{
+    ngx_uint_t             i, n;
+    ngx_opsauth_watch_t  **watches;
+
+    n = store->redis.nsentinels;
+
+    if (n == 0) {
+        return NGX_OK;
+    }
+
+    watches = ngx_calloc(n * sizeof(ngx_opsauth_watch_t *), log);
+    if (watches == NULL) {
+        return NGX_ERROR;
+    }
+
+    store->worker->watches = watches;
+
+    for (i = 0; i < n; i++) {
+        watches[i] = ngx_opsauth_watch_create(&store->redis, i,
+                                              ngx_http_opsauth_moved, store,
+                                              log);
+        if (watches[i] == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_opsauth_watch_start(watches[i]);
+    }
+
     return NGX_OK;
+}
+
+
+void
+ngx_http_opsauth_stop_watches(ngx_http_opsauth_store_t *store)
+{
+    ngx_uint_t             i;
+    ngx_opsauth_watch_t  **watches;
+
+    watches = store->worker->watches;
+
+    if (watches == NULL) {
+        return;
+    }
+
+    for (i = 0; i < store->redis.nsentinels; i++) {
+        if (watches[i]) {
+            ngx_opsauth_watch_destroy(watches[i]);
+        }
+    }
+
+    ngx_free(watches);
+    store->worker->watches = NULL;
+}
+
+
+/*
+ * A failover. The old primary may be there again before it knows of it, and what
+ * it says then is not to be believed: coverage is taken from it before anybody
+ * has reached the new one, so that all other workers leave it too.
+ */
+
+static void
+ngx_http_opsauth_moved(void *owner, ngx_str_t *primary, uint64_t server,
+    ngx_msec_t heard)
+{
+    ngx_http_opsauth_store_t *store = owner;
+
+    ngx_uint_t  left;
+
+    left = ngx_opsauth_redis_leave(store->worker->redis, primary);
+    left += ngx_opsauth_feed_leave(store->worker->feed, primary);
+
+    if (left == 0) {
+        /* they are there already */
+        return;
+    }
+
+    /* whoever asks the sentinels from now on does so later than that */
+
+    (void) ngx_opsauth_cache_take(&store->cache, server, heard - 1);
+
+    ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                  "opsauth: redis \"%V\" of store \"%V\": the primary is "
+                  "\"%V\" now, a sentinel tells", &store->url, &store->name,
+                  primary);
 }
 
 

@@ -1,16 +1,20 @@
 /*
- * Files that hold secrets: the pepper and the password for Redis. Both are
- * read when the configuration is, by the master, and refused where others may
+ * Files that hold secrets: the pepper, the passwords for Redis and its sentinels.
+ * All are read when the configuration is, by the master, and refused where others may
  * read them. Their bytes are wiped with the configuration.
  */
 
 #include "ngx_http_opsauth.h"
 
 
+static char *ngx_http_opsauth_read_password(ngx_conf_t *cf, ngx_str_t *file,
+    ngx_str_t *password);
 static char *ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
     ngx_str_t *path, ngx_str_t *text);
 static ngx_int_t ngx_http_opsauth_read_bytes(ngx_conf_t *cf, ngx_file_t *file,
     ngx_str_t *text, size_t size);
+static ngx_int_t ngx_http_opsauth_check_mode(ngx_conf_t *cf, ngx_fd_t fd,
+    ngx_file_info_t *fi, ngx_str_t *directive, ngx_str_t *path);
 static void ngx_http_opsauth_wipe(void *data);
 
 
@@ -29,18 +33,37 @@ ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_opsauth_store_t *store = conf;
 
-    ngx_str_t  *value, *password;
+    return ngx_http_opsauth_read_password(cf, &store->redis.password_file,
+                                          &store->redis.password);
+}
 
-    if (store->redis.password_file.data) {
+
+char *
+ngx_http_opsauth_store_sentinel_password_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf)
+{
+    ngx_http_opsauth_store_t *store = conf;
+
+    return ngx_http_opsauth_read_password(cf,
+                                          &store->redis.sentinel_password_file,
+                                          &store->redis.sentinel_password);
+}
+
+
+static char *
+ngx_http_opsauth_read_password(ngx_conf_t *cf, ngx_str_t *file,
+    ngx_str_t *password)
+{
+    ngx_str_t  *value;
+
+    if (file->data) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
-    store->redis.password_file = value[1];
-    password = &store->redis.password;
+    *file = value[1];
 
-    if (ngx_http_opsauth_read_secret(cf, &value[0],
-                                     &store->redis.password_file, password)
+    if (ngx_http_opsauth_read_secret(cf, &value[0], file, password)
         != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
@@ -55,8 +78,7 @@ ngx_http_opsauth_store_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (password->len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"redis_password_file %V\" holds no password",
-                           &store->redis.password_file);
+                           "\"%V %V\" holds no password", &value[0], file);
         return NGX_CONF_ERROR;
     }
 
@@ -113,7 +135,6 @@ ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
 {
     size_t            size;
     ngx_int_t         rc;
-    ngx_uint_t        mode;
     ngx_file_t        file;
     ngx_file_info_t   fi;
 
@@ -136,23 +157,9 @@ ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
     rc = NGX_ERROR;
     size = 0;
 
-    if (ngx_fd_info(file.fd, &fi) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_fd_info_n " \"%V\" failed", path);
-
-    } else if (ngx_file_access(&fi) & 027) {
-
-        /* nginx has no format for octal numbers */
-
-        mode = ngx_file_access(&fi);
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V %V\" has mode 0%ui%ui%ui: it holds a secret "
-                           "that others may not read; run \"chmod 600 %V\"",
-                           directive, path, mode >> 6 & 7, mode >> 3 & 7,
-                           mode & 7, path);
-
-    } else {
+    if (ngx_http_opsauth_check_mode(cf, file.fd, &fi, directive, path)
+        == NGX_OK)
+    {
         size = (size_t) ngx_file_size(&fi);
         rc = NGX_OK;
     }
@@ -177,6 +184,89 @@ ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
     }
 
     return rc == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_check_mode(ngx_conf_t *cf, ngx_fd_t fd, ngx_file_info_t *fi,
+    ngx_str_t *directive, ngx_str_t *path)
+{
+    ngx_uint_t  mode;
+
+    if (ngx_fd_info(fd, fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_fd_info_n " \"%V\" failed", path);
+        return NGX_ERROR;
+    }
+
+    if (ngx_file_access(fi) & 027) {
+
+        /* nginx has no format for octal numbers */
+
+        mode = ngx_file_access(fi);
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V %V\" has mode 0%ui%ui%ui: it holds a secret "
+                           "that others may not read; run \"chmod 600 %V\"",
+                           directive, path, mode >> 6 & 7, mode >> 3 & 7,
+                           mode & 7, path);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* those that nginx reads itself, with errors that name no directive */
+
+ngx_int_t
+ngx_http_opsauth_check_file(ngx_conf_t *cf, const char *directive,
+    ngx_str_t *path, ngx_uint_t secret)
+{
+    ngx_fd_t         fd;
+    ngx_int_t        rc;
+    ngx_str_t        name;
+    ngx_file_info_t  fi;
+
+    name.data = (u_char *) directive;
+    name.len = ngx_strlen(directive);
+
+    if (ngx_conf_full_name(cf->cycle, path, 1) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    fd = ngx_open_file(path->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
+                       NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           "\"%V %V\" can't be opened", &name, path);
+        return NGX_ERROR;
+    }
+
+    rc = NGX_OK;
+
+    if (secret) {
+        rc = ngx_http_opsauth_check_mode(cf, fd, &fi, &name, path);
+
+    } else if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_fd_info_n " \"%V\" failed", path);
+        rc = NGX_ERROR;
+    }
+
+    if (rc == NGX_OK && !ngx_is_file(&fi)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V %V\" must be a file",
+                           &name, path);
+        rc = NGX_ERROR;
+    }
+
+    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
+                           ngx_close_file_n " \"%V\" failed", path);
+    }
+
+    return rc;
 }
 
 

@@ -1,12 +1,11 @@
 /*
  * opsauth_store: the block and its directives. Everything that can be wrong is
- * found when the configuration is read: where Redis is, the pepper's form and
- * who may read it, the prefixes, the cache's size.
+ * found when the configuration is read: the pepper's form and who may read it,
+ * the prefixes, the cache's size. Where Redis is: ngx_http_opsauth_address.c.
  */
 
 #include "ngx_http_opsauth_status.h"
 #include "ngx_http_opsauth_usage.h"
-#include "oa_url.h"
 
 
 static ngx_http_opsauth_store_t *ngx_http_opsauth_create_store(ngx_conf_t *cf,
@@ -132,6 +131,8 @@ ngx_http_opsauth_create_store(ngx_conf_t *cf, ngx_str_t *name)
     store->usage_size = NGX_CONF_UNSET_SIZE;
     store->usage_interval = NGX_CONF_UNSET_MSEC;
 
+    ngx_http_opsauth_tls_create(&store->tls);
+
     store->key_prefixes = ngx_array_create(cf->pool, 4,
                                            sizeof(oa_key_prefix_t));
     if (store->key_prefixes == NULL) {
@@ -162,7 +163,9 @@ ngx_http_opsauth_finish_store(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
         ngx_str_set(&store->prefix, "opsauth:");
     }
 
-    if (ngx_http_opsauth_check_store(cf, store) != NGX_CONF_OK) {
+    if (ngx_http_opsauth_check_store(cf, store) != NGX_CONF_OK
+        || ngx_http_opsauth_tls_finish(cf, store) != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -236,6 +239,10 @@ ngx_http_opsauth_check_store(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
                            "\"redis_user %V\" in \"opsauth_store %V\" requires "
                            "\"redis_password_file\"", &store->redis.user,
                            &store->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_opsauth_check_sentinel(cf, store) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -342,94 +349,6 @@ ngx_http_opsauth_add_zone(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
     }
 
     return ngx_http_opsauth_usage_finish(cf, store, crc);
-}
-
-
-char *
-ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_opsauth_store_t *store = conf;
-
-    u_char          *p;
-    ngx_url_t        u;
-    ngx_str_t       *value, shown;
-    const char      *error;
-    oa_redis_url_t   url;
-
-    if (store->url.len) {
-        return "is duplicate: a store has one Redis";
-    }
-
-    value = cf->args->elts;
-
-    if (oa_redis_url_parse(ngx_http_opsauth_view(&value[1]), &url, &error)
-        != OA_OK)
-    {
-        /* what stands before an "@" may be a password, and this is a log */
-
-        shown = value[1];
-
-        for (p = value[1].data; p < value[1].data + value[1].len; p++) {
-            if (*p == '@') {
-                shown.data = p;
-                shown.len = value[1].data + value[1].len - p;
-            }
-        }
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid \"redis %s%V\": %s",
-                           shown.data == value[1].data ? "" : "...", &shown,
-                           error);
-        return NGX_CONF_ERROR;
-    }
-
-    store->url = value[1];
-    store->redis.db = url.db;
-
-    ngx_memzero(&u, sizeof(ngx_url_t));
-
-    u.url.data = ngx_pnalloc(cf->pool, value[1].len + sizeof("unix:[]:65535"));
-    if (u.url.data == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (url.transport == OA_REDIS_UNIX) {
-        u.url.len = ngx_sprintf(u.url.data, "unix:%*s%Z", url.path.len,
-                                url.path.data)
-                    - u.url.data - 1;
-
-    } else if (ngx_strlchr((u_char *) url.host.data,
-                           (u_char *) url.host.data + url.host.len, ':'))
-    {
-        u.url.len = ngx_sprintf(u.url.data, "[%*s]:%ui%Z", url.host.len,
-                                url.host.data, (ngx_uint_t) url.port)
-                    - u.url.data - 1;
-
-    } else {
-        u.url.len = ngx_sprintf(u.url.data, "%*s:%ui%Z", url.host.len,
-                                url.host.data, (ngx_uint_t) url.port)
-                    - u.url.data - 1;
-    }
-
-    /* a name is resolved here, in the master, and never by blocking a worker */
-
-    if (ngx_parse_url(cf->pool, &u) != NGX_OK || u.naddrs == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"redis %V\"",
-                           u.err ? u.err : "no address found", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    store->redis.addrs = u.addrs;
-    store->redis.naddrs = u.naddrs;
-    store->redis.port = (in_port_t) url.port;
-
-    if (url.transport == OA_REDIS_TCP
-        && ngx_inet_addr(u.host.data, u.host.len) == INADDR_NONE
-        && u.host.data[0] != '[')
-    {
-        store->redis.host = ngx_http_opsauth_str(url.host);
-    }
-
-    return NGX_CONF_OK;
 }
 
 
@@ -551,34 +470,6 @@ ngx_http_opsauth_find_store(ngx_http_opsauth_main_conf_t *omcf,
     }
 
     return NULL;
-}
-
-
-ngx_int_t
-ngx_http_opsauth_init_stores(ngx_conf_t *cf,
-    ngx_http_opsauth_main_conf_t *omcf)
-{
-    ngx_uint_t                  i;
-    ngx_http_opsauth_store_t  **store;
-    ngx_http_core_loc_conf_t   *clcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    store = omcf->stores.elts;
-
-    for (i = 0; i < omcf->stores.nelts; i++) {
-
-        /* "resolver" of http, if there is one (nginx makes an empty one) */
-
-        if (clcf->resolver && clcf->resolver->connections.nelts) {
-            store[i]->redis.resolver = clcf->resolver;
-            store[i]->redis.resolver_timeout =
-                clcf->resolver_timeout == NGX_CONF_UNSET_MSEC
-                ? 5000 : clcf->resolver_timeout;
-        }
-    }
-
-    return NGX_OK;
 }
 
 

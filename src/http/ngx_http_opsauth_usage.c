@@ -501,6 +501,17 @@ ngx_http_opsauth_usage_sent(void *data, ngx_opsauth_reply_t *reply,
 
     usage = op->usage;
 
+    /* written to a server that was replaced, and will be forgotten with it */
+
+    if (error == NGX_OPSAUTH_REDIS_OK
+        && ngx_opsauth_cache_replaced(&usage->store->cache,
+                                      ngx_opsauth_redis_server(usage->redis),
+                                      ngx_opsauth_redis_resolved(usage->redis)))
+    {
+        ngx_opsauth_redis_drop(usage->redis);
+        error = NGX_OPSAUTH_REDIS_CLOSED;
+    }
+
     ngx_http_opsauth_usage_result(op, error);
 
     if (--usage->pending || usage->sending) {

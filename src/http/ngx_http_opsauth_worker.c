@@ -105,6 +105,7 @@ ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store)
     }
 
     ngx_http_opsauth_usage_destroy(worker);
+    ngx_http_opsauth_stop_watches(store);
 
     if (worker->feed) {
         ngx_opsauth_feed_destroy(worker->feed);

@@ -160,6 +160,7 @@ ngx_opsauth_feed_free(ngx_opsauth_link_t *link)
         ngx_free(feed->out.start);
     }
 
+    ngx_opsauth_link_cleanup(link);
     ngx_free(feed);
 }
 
@@ -346,6 +347,38 @@ ngx_opsauth_feed_move(ngx_opsauth_feed_t *feed)
     ngx_opsauth_feed_lose(feed, NGX_OPSAUTH_REDIS_MOVED, 0,
                           "another server covers the store by now",
                           NGX_OPSAUTH_FEED_MOVE_WAIT);
+}
+
+
+ngx_uint_t
+ngx_opsauth_feed_leave(ngx_opsauth_feed_t *feed, const ngx_str_t *primary)
+{
+    ngx_opsauth_link_t  *link = &feed->link;
+
+    if (feed->quit || link->primary_len == 0
+        || !ngx_opsauth_link_astray(link, primary))
+    {
+        return 0;
+    }
+
+    ngx_opsauth_link_enter(link);
+
+    if (link->state == NGX_OPSAUTH_LINK_READY) {
+        ngx_opsauth_feed_lose(feed, NGX_OPSAUTH_REDIS_CLOSED, 0,
+                              "the sentinels name another primary", 0);
+    }
+
+    /* what failed was the old one */
+
+    if (link->state == NGX_OPSAUTH_LINK_DOWN && feed->timer.timer_set) {
+        link->failures = 0;
+        ngx_del_timer(&feed->timer);
+        ngx_opsauth_feed_again(feed, 1);
+    }
+
+    ngx_opsauth_link_leave(link);
+
+    return 1;
 }
 
 

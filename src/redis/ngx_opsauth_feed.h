@@ -69,6 +69,10 @@ void ngx_opsauth_feed_start(ngx_opsauth_feed_t *feed);
 /* closes at once; a hook may call it */
 void ngx_opsauth_feed_destroy(ngx_opsauth_feed_t *feed);
 
+/* as ngx_opsauth_redis_leave() */
+ngx_uint_t ngx_opsauth_feed_leave(ngx_opsauth_feed_t *feed,
+    const ngx_str_t *primary);
+
 ngx_opsauth_feed_mode_e ngx_opsauth_feed_mode(ngx_opsauth_feed_t *feed);
 
 

@@ -3,15 +3,21 @@
  *
  * | state      | event                        | action             | next
  * |------------|------------------------------|--------------------|-----------
- * | DOWN       | the user connects            | resolve a name     | RESOLVING
+ * | DOWN       | the user connects            | ask the sentinels  | ASKING
+ * |            |                              | resolve a name     | RESOLVING
  * |            |                              | or take addresses  | CONNECTING
+ * | ASKING     | see link_sentinel.c          | take their address | CONNECTING
  * | RESOLVING  | addresses, or none           | theirs, or conf's  | CONNECTING
- * | CONNECTING | connected                    | write the greeting | GREETING
+ * | CONNECTING | connected                    | TLS, if it is to be| HANDSHAKE
+ * |            |                              | write the greeting | GREETING
  * |            | refused                      | next address, fail | CONNECTING
+ * | HANDSHAKE  | it is who it must be         | write the greeting | GREETING
+ * |            | it is not, or no TLS         | fail               | DOWN
  * | GREETING   | all replies are there        | the user goes on   | READY
  * |            | AUTH or SELECT refused       | fail               | DOWN
  * | CONNECTING | connect_timeout since start, | fail               | DOWN
- * | GREETING   | closed, protocol error       |                    |
+ * | HANDSHAKE, | closed, protocol error       |                    |
+ * | GREETING   |                              |                    |
  * | READY      | closed, protocol error       | fail               | DOWN
  * | any        | c->close                     | quit               | DOWN
  *
@@ -23,12 +29,10 @@
 #include "ngx_opsauth_link.h"
 
 
-#define NGX_OPSAUTH_LINK_BACKOFF_MIN    50
-#define NGX_OPSAUTH_LINK_BACKOFF_MAX    5000
-/* where the next attempt is unlikely to fare better */
-#define NGX_OPSAUTH_LINK_BACKOFF_FLOOR  1000
-
 #define NGX_OPSAUTH_LINK_READ_SIZE      16384
+
+/* for one sentinel */
+#define NGX_OPSAUTH_LINK_ASK_TIMEOUT    250
 
 
 static void ngx_opsauth_link_open_next(ngx_opsauth_link_t *link,
@@ -57,6 +61,9 @@ ngx_opsauth_link_init(ngx_opsauth_link_t *link,
     link->timer.handler = ngx_opsauth_link_timer_handler;
     link->timer.data = link;
     link->timer.log = log;
+
+    link->next.data = link;
+    link->next.log = log;
 }
 
 
@@ -88,17 +95,47 @@ ngx_opsauth_link_connect(ngx_opsauth_link_t *link)
     link->server = 0;
     link->resolved = ngx_opsauth_link_now();
     link->logged = 0;
+    link->heard = 0;
     link->addrs = link->conf->addrs;
     link->naddrs = link->conf->naddrs;
+    link->host = link->conf->host;
+    link->port = link->conf->port;
+    link->tls_name = link->conf->tls_name;
 
     link->pool = ngx_create_pool(1024, link->log);
-    link->codec = ngx_opsauth_codec_create(link->kind->max_elements,
-                                           link->kind->max_bytes);
 
-    if (link->pool == NULL || link->codec == NULL) {
+    if (link->pool == NULL || ngx_opsauth_link_decoder(link) != NGX_OK) {
         ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_DOWN, 0,
                               "there is no memory to connect");
         return;
+    }
+
+    if (link->conf->nsentinels) {
+        ngx_opsauth_link_ask(link);
+        return;
+    }
+
+    if (link->conf->resolver && link->host.len
+        && ngx_opsauth_link_resolve(link) == NGX_OK)
+    {
+        return;
+    }
+
+    ngx_opsauth_link_open(link);
+}
+
+
+ngx_int_t
+ngx_opsauth_link_decoder(ngx_opsauth_link_t *link)
+{
+    if (link->codec) {
+        ngx_opsauth_codec_destroy(link->codec);
+    }
+
+    link->codec = ngx_opsauth_codec_create(link->kind->max_elements,
+                                           link->kind->max_bytes);
+    if (link->codec == NULL) {
+        return NGX_ERROR;
     }
 
     if (link->kind->skip) {
@@ -109,13 +146,7 @@ ngx_opsauth_link_connect(ngx_opsauth_link_t *link)
         ngx_opsauth_codec_strings(link->codec);
     }
 
-    if (link->conf->resolver && link->conf->host.len
-        && ngx_opsauth_link_resolve(link) == NGX_OK)
-    {
-        return;
-    }
-
-    ngx_opsauth_link_open(link);
+    return NGX_OK;
 }
 
 
@@ -130,7 +161,11 @@ ngx_opsauth_link_open(ngx_opsauth_link_t *link)
     link->state = NGX_OPSAUTH_LINK_CONNECTING;
     link->tries = link->naddrs;
 
-    ngx_add_timer(&link->timer, link->conf->connect_timeout);
+    ngx_add_timer(&link->timer,
+                  link->sentinel
+                  ? ngx_min(link->conf->connect_timeout,
+                            NGX_OPSAUTH_LINK_ASK_TIMEOUT)
+                  : link->conf->connect_timeout);
 
     ngx_opsauth_link_open_next(link, 0);
 }
@@ -267,6 +302,22 @@ ngx_opsauth_link_connected(ngx_opsauth_link_t *link)
         return;
     }
 
+    if (link->conf->tls) {
+        ngx_opsauth_link_tls_start(link);
+
+    } else {
+        ngx_opsauth_link_begin(link);
+    }
+}
+
+
+void
+ngx_opsauth_link_begin(ngx_opsauth_link_t *link)
+{
+    ngx_connection_t  *c;
+
+    c = link->connection;
+
     link->state = NGX_OPSAUTH_LINK_GREETING;
     c->log->action = "greeting";
 
@@ -283,16 +334,30 @@ ngx_opsauth_link_connected(ngx_opsauth_link_t *link)
 static void
 ngx_opsauth_link_timer_handler(ngx_event_t *ev)
 {
+    const char          *why;
     ngx_opsauth_link_t  *link;
 
     link = ev->data;
 
     ngx_opsauth_link_enter(link);
 
-    ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_TIMEOUT, 0,
-                          link->state == NGX_OPSAUTH_LINK_GREETING
-                          ? "it does not answer the greeting"
-                          : "connecting takes too long");
+    switch (link->state) {
+
+    case NGX_OPSAUTH_LINK_GREETING:
+        why = "it does not answer the greeting";
+        break;
+
+    case NGX_OPSAUTH_LINK_HANDSHAKE:
+        why = "it does not answer the TLS handshake; if it does not speak "
+              "TLS on this port, use that of its \"tls-port\", or redis://";
+        break;
+
+    default:
+        why = "connecting takes too long";
+        break;
+    }
+
+    ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_TIMEOUT, 0, why);
 
     ngx_opsauth_link_leave(link);
 }
@@ -323,6 +388,9 @@ ngx_opsauth_link_read_handler(ngx_event_t *rev)
             ngx_opsauth_link_connected(link);
         }
 
+    } else if (link->state == NGX_OPSAUTH_LINK_HANDSHAKE) {
+        ngx_opsauth_link_tls_handshake(link);
+
     } else {
         ngx_opsauth_link_read(link);
     }
@@ -344,10 +412,24 @@ ngx_opsauth_link_write_handler(ngx_event_t *wev)
 
     ngx_opsauth_link_enter(link);
 
+    if (c->close) {
+
+        /* by way of OpenSSL, where a write waits for something to read */
+
+        link->kind->quit(link);
+        link->kind->rest(link);
+        ngx_opsauth_link_leave(link);
+        return;
+    }
+
     switch (link->state) {
 
     case NGX_OPSAUTH_LINK_CONNECTING:
         ngx_opsauth_link_connected(link);
+        break;
+
+    case NGX_OPSAUTH_LINK_HANDSHAKE:
+        ngx_opsauth_link_tls_handshake(link);
         break;
 
     case NGX_OPSAUTH_LINK_GREETING:
@@ -385,10 +467,7 @@ ngx_opsauth_link_read(ngx_opsauth_link_t *link)
         }
 
         if (n <= 0) {
-            ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_CLOSED,
-                                  n ? ngx_socket_errno : 0,
-                                  n ? "recv() failed"
-                                    : "it closed the connection");
+            ngx_opsauth_link_lost(link, n, n ? ngx_socket_errno : 0);
             return;
         }
 
@@ -419,6 +498,19 @@ ngx_opsauth_link_parse(ngx_opsauth_link_t *link, u_char *data, size_t len)
     ngx_opsauth_reply_t  *reply;
 
     c = link->connection;
+
+    if (!link->heard) {
+        link->heard = 1;
+
+        /* an alert's record begins like this, and no reply */
+
+        if (len && data[0] == 0x15 && !link->conf->tls) {
+            ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_UNTRUSTED, 0,
+                                  "it speaks TLS on this port: use rediss://, "
+                                  "or its plain port");
+            return NGX_DECLINED;
+        }
+    }
 
     rc = ngx_opsauth_codec_feed(link->codec, data, len);
 
@@ -492,53 +584,12 @@ void
 ngx_opsauth_link_fail(ngx_opsauth_link_t *link,
     ngx_opsauth_redis_error_e error, ngx_err_t err, const char *why)
 {
-    link->kind->fail(link, error, err, why);
-}
-
-
-/* a fatal error reply */
-
-void
-ngx_opsauth_link_fail_reply(ngx_opsauth_link_t *link,
-    const ngx_opsauth_redis_entry_t *entry, ngx_opsauth_reply_t *reply,
-    const char *command)
-{
-    u_char     why[256];
-    ngx_str_t  word;
-
-    word = ngx_opsauth_redis_error_word(reply);
-
-    (void) ngx_snprintf(why, sizeof(why), "it answers %s with %V%s%s%Z",
-                        command, &word, entry->remedy ? ", " : "",
-                        entry->remedy ? entry->remedy : "");
-
-    ngx_opsauth_link_fail(link, entry->error, 0, (char *) why);
-}
-
-
-/* full jitter: workers that lost one Redis do not return to it in step */
-
-ngx_msec_t
-ngx_opsauth_link_backoff(ngx_opsauth_link_t *link,
-    ngx_opsauth_redis_error_e error)
-{
-    ngx_msec_t  step, wait;
-
-    step = NGX_OPSAUTH_LINK_BACKOFF_MIN << ngx_min(link->failures, 10);
-    step = ngx_min(step, NGX_OPSAUTH_LINK_BACKOFF_MAX);
-
-    wait = (ngx_msec_t) ngx_random() % (step + 1);
-
-    if (ngx_opsauth_link_class(error)) {
-        wait += NGX_OPSAUTH_LINK_BACKOFF_FLOOR;
+    if (link->sentinel && link->watched == NULL) {
+        ngx_opsauth_link_ask_failed(link, err, why);
+        return;
     }
 
-    wait = ngx_min(wait, NGX_OPSAUTH_LINK_BACKOFF_MAX);
-
-    link->failures++;
-    link->retry_at = ngx_current_msec + wait;
-
-    return wait;
+    link->kind->fail(link, error, err, why);
 }
 
 
@@ -548,17 +599,14 @@ ngx_opsauth_link_close(ngx_opsauth_link_t *link)
     link->state = NGX_OPSAUTH_LINK_DOWN;
     link->server = 0;
 
-    if (link->timer.timer_set) {
-        ngx_del_timer(&link->timer);
+    link->sentinel = NULL;
+    link->ask = NULL;
+
+    if (link->next.posted) {
+        ngx_delete_posted_event(&link->next);
     }
 
-    if (link->resolving) {
-        ngx_resolve_name_done(link->resolving);
-        link->resolving = NULL;
-    }
-
-    ngx_opsauth_link_close_socket(link);
-    ngx_opsauth_link_greet_wipe(link);
+    ngx_opsauth_link_hang_up(link);
 
     if (link->codec) {
         ngx_opsauth_codec_destroy(link->codec);
@@ -572,13 +620,40 @@ ngx_opsauth_link_close(ngx_opsauth_link_t *link)
 }
 
 
+void
+ngx_opsauth_link_hang_up(ngx_opsauth_link_t *link)
+{
+    if (link->timer.timer_set) {
+        ngx_del_timer(&link->timer);
+    }
+
+    if (link->resolving) {
+        ngx_resolve_name_done(link->resolving);
+        link->resolving = NULL;
+    }
+
+    ngx_opsauth_link_close_socket(link);
+    ngx_opsauth_link_greet_wipe(link);
+}
+
+
 static void
 ngx_opsauth_link_close_socket(ngx_opsauth_link_t *link)
 {
     if (link->connection) {
+        ngx_opsauth_link_tls_close(link);
         ngx_close_connection(link->connection);
         link->connection = NULL;
     }
+
+    link->tls = NULL;
+}
+
+
+void
+ngx_opsauth_link_cleanup(ngx_opsauth_link_t *link)
+{
+    ngx_opsauth_link_tls_forget(link);
 }
 
 

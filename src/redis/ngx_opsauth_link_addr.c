@@ -20,8 +20,8 @@ ngx_opsauth_link_resolve(ngx_opsauth_link_t *link)
 
     /* the resolver lowers its case in place */
 
-    name.len = link->conf->host.len;
-    name.data = ngx_pstrdup(link->pool, &link->conf->host);
+    name.len = link->host.len;
+    name.data = ngx_pstrdup(link->pool, &link->host);
     if (name.data == NULL) {
         return NGX_ERROR;
     }
@@ -74,17 +74,17 @@ ngx_opsauth_link_resolve_handler(ngx_resolver_ctx_t *ctx)
 
         ngx_log_error(level, link->log, 0,
                       "opsauth: redis \"%V\": \"%V\" could not be resolved "
-                      "(%i: %s), going on with the addresses of the start",
+                      "(%i: %s)%s",
                       &link->conf->url, &ctx->name, ctx->state,
-                      ngx_resolver_strerror(ctx->state));
+                      ngx_resolver_strerror(ctx->state),
+                      link->naddrs ? ", going on with the addresses of the "
+                                     "start" : "");
 
     } else {
         link->unresolved = 0;
 
-        if (ngx_opsauth_link_copy_addrs(link, ctx) != NGX_OK) {
-            link->addrs = link->conf->addrs;
-            link->naddrs = link->conf->naddrs;
-        }
+        /* those of the start, where there is no memory */
+        (void) ngx_opsauth_link_copy_addrs(link, ctx);
     }
 
     ngx_resolve_name_done(ctx);
@@ -119,7 +119,7 @@ ngx_opsauth_link_copy_addrs(ngx_opsauth_link_t *link,
         }
 
         ngx_memcpy(sockaddr, ctx->addrs[i].sockaddr, ctx->addrs[i].socklen);
-        ngx_inet_set_port(sockaddr, link->conf->port);
+        ngx_inet_set_port(sockaddr, link->port);
 
         addrs[i].sockaddr = sockaddr;
         addrs[i].socklen = ctx->addrs[i].socklen;

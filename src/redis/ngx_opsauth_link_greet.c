@@ -1,6 +1,6 @@
 /*
- * The greeting: AUTH, SELECT, CLIENT SETNAME, who the server is, and what the
- * user adds, leave in one write; their replies come one by one, each to its
+ * The greeting: AUTH, SELECT, CLIENT SETNAME, who the server is, whether it is a
+ * primary, and what the user adds, leave in one write; their replies come one by one, each to its
  * step. Nothing else is sent before the last of them.
  *
  * The password lives on the stack and in link->greeting, and is wiped from
@@ -17,7 +17,7 @@
 static ngx_int_t ngx_opsauth_link_greet_build(ngx_opsauth_link_t *link);
 static ngx_int_t ngx_opsauth_link_greet_auth(ngx_opsauth_link_t *link);
 static ssize_t ngx_opsauth_link_read_password(ngx_opsauth_link_t *link,
-    u_char *password, ngx_err_t *err);
+    ngx_str_t *file, u_char *password, ngx_err_t *err);
 static ngx_uint_t ngx_opsauth_link_refused(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_link_auth_reply(ngx_opsauth_link_t *link,
@@ -28,7 +28,8 @@ static void ngx_opsauth_link_setname_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_link_info_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply);
-static uint64_t ngx_opsauth_link_hash(u_char *data, size_t len);
+static void ngx_opsauth_link_role_reply(ngx_opsauth_link_t *link,
+    ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_link_ready(ngx_opsauth_link_t *link);
 
 
@@ -66,11 +67,17 @@ ngx_opsauth_link_greet_build(ngx_opsauth_link_t *link)
 
     conf = link->conf;
 
-    if (conf->password_file.len) {
+    if (link->sentinel ? conf->sentinel_password_file.len
+                       : conf->password_file.len)
+    {
         rc = ngx_opsauth_link_greet_auth(link);
         if (rc != NGX_OK) {
             return rc;
         }
+    }
+
+    if (link->sentinel) {
+        return ngx_opsauth_link_ask_greet(link);
     }
 
     if (conf->db) {
@@ -109,6 +116,14 @@ ngx_opsauth_link_greet_build(ngx_opsauth_link_t *link)
         return NGX_ERROR;
     }
 
+    ngx_str_set(&words[0], "ROLE");
+
+    if (ngx_opsauth_link_step(link, ngx_opsauth_link_role_reply, 1, words)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     return link->kind->greet(link);
 }
 
@@ -124,20 +139,32 @@ ngx_opsauth_link_greet_auth(ngx_opsauth_link_t *link)
     ngx_int_t   rc;
     ngx_str_t   words[3];
     ngx_uint_t  n;
+    ngx_str_t  *user, *file, *known;
 
-    len = ngx_opsauth_link_read_password(link, password, &err);
+    if (link->sentinel) {
+        user = &link->conf->sentinel_user;
+        file = &link->conf->sentinel_password_file;
+        known = &link->conf->sentinel_password;
+
+    } else {
+        user = &link->conf->user;
+        file = &link->conf->password_file;
+        known = &link->conf->password;
+    }
+
+    len = ngx_opsauth_link_read_password(link, file, password, &err);
 
     if (len == NGX_ERROR && err == NGX_EACCES) {
 
         /* the file is root's: the master has read it with the configuration */
 
-        len = ngx_min(link->conf->password.len, NGX_OPSAUTH_LINK_PASSWORD_MAX);
-        ngx_memcpy(password, link->conf->password.data, len);
+        len = ngx_min(known->len, NGX_OPSAUTH_LINK_PASSWORD_MAX);
+        ngx_memcpy(password, known->data, len);
     }
 
     if (len <= 0) {
         (void) ngx_snprintf(why, sizeof(why) - 1, "its password file \"%V\" "
-                            "%s%Z", &link->conf->password_file,
+                            "%s%Z", file,
                             len == 0 ? "is empty"
                             : len == NGX_DECLINED ? "is too large"
                             : "can't be read");
@@ -153,8 +180,8 @@ ngx_opsauth_link_greet_auth(ngx_opsauth_link_t *link)
     ngx_str_set(&words[n], "AUTH");
     n++;
 
-    if (link->conf->user.len) {
-        words[n++] = link->conf->user;
+    if (user->len) {
+        words[n++] = *user;
     }
 
     words[n].data = password;
@@ -173,8 +200,8 @@ ngx_opsauth_link_greet_auth(ngx_opsauth_link_t *link)
 /* 0: empty; NGX_DECLINED: over the maximum; NGX_ERROR: err says why */
 
 static ssize_t
-ngx_opsauth_link_read_password(ngx_opsauth_link_t *link, u_char *password,
-    ngx_err_t *err)
+ngx_opsauth_link_read_password(ngx_opsauth_link_t *link, ngx_str_t *file,
+    u_char *password, ngx_err_t *err)
 {
     size_t    len;
     ssize_t   n;
@@ -184,7 +211,7 @@ ngx_opsauth_link_read_password(ngx_opsauth_link_t *link, u_char *password,
 
     /* a pipe without a writer must not hold up the worker */
 
-    fd = ngx_open_file(link->conf->password_file.data,
+    fd = ngx_open_file(file->data,
                        NGX_FILE_RDONLY|NGX_FILE_NONBLOCK, NGX_FILE_OPEN, 0);
     if (fd == NGX_INVALID_FILE) {
         *err = ngx_errno;
@@ -208,8 +235,7 @@ ngx_opsauth_link_read_password(ngx_opsauth_link_t *link, u_char *password,
 
     if (ngx_close_file(fd) == NGX_FILE_ERROR) {
         ngx_log_error(NGX_LOG_ALERT, link->log, ngx_errno,
-                      ngx_close_file_n " \"%V\" failed",
-                      &link->conf->password_file);
+                      ngx_close_file_n " \"%V\" failed", file);
     }
 
     if (n == -1 || len > NGX_OPSAUTH_LINK_PASSWORD_MAX) {
@@ -370,7 +396,9 @@ ngx_opsauth_link_auth_reply(ngx_opsauth_link_t *link,
     word = ngx_opsauth_redis_error_word(reply);
 
     (void) ngx_snprintf(why, sizeof(why), "it answers AUTH with %V, check "
-                        "redis_user and redis_password_file%Z", &word);
+                        "%s%Z", &word, link->sentinel
+                        ? "redis_sentinel_user and redis_sentinel_password_file"
+                        : "redis_user and redis_password_file");
 
     ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_DENIED, 0, (char *) why);
 }
@@ -465,9 +493,69 @@ ngx_opsauth_link_info_reply(ngx_opsauth_link_t *link,
 }
 
 
+/*
+ * A replica is always a little late, and may be so for ever: what it knows of a
+ * revocation has no bound. Whoever hides what it is was chosen by the operator;
+ * where the sentinels chose, it must tell, since what they know may be old.
+ */
+
+static void
+ngx_opsauth_link_role_reply(ngx_opsauth_link_t *link,
+    ngx_opsauth_reply_t *reply)
+{
+    u_char      why[128];
+    ngx_str_t   word;
+    ngx_uint_t  primary;
+
+    if (reply->type == NGX_OPSAUTH_REPLY_ARRAY) {
+
+        /* of a primary with many replicas the list may be cut: it has three
+           elements, and a replica's five */
+
+        if (reply->elements && reply->n
+            && reply->elements[0].type == NGX_OPSAUTH_REPLY_STRING)
+        {
+            word = reply->elements[0].str;
+            primary = (word.len == 6
+                       && ngx_strncmp(word.data, "master", 6) == 0);
+
+        } else {
+            primary = (reply->n == 3);
+        }
+
+        if (primary) {
+            return;
+        }
+
+        ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_READONLY, 0,
+                              link->conf->nsentinels
+                              ? "the server that the sentinels name is no "
+                                "primary yet, or none any more"
+                              : "it is a replica, and what it knows may be "
+                                "old: name the primary, or use "
+                                "redis+sentinel://");
+        return;
+    }
+
+    if (link->conf->nsentinels == 0) {
+        return;
+    }
+
+    word = (reply->type == NGX_OPSAUTH_REPLY_ERROR)
+           ? ngx_opsauth_redis_error_word(reply)
+           : (ngx_str_t) ngx_string("no role");
+
+    (void) ngx_snprintf(why, sizeof(why), "it answers ROLE with %V: its user "
+                        "needs +role where sentinels name the primary%Z",
+                        &word);
+
+    ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_DENIED, 0, (char *) why);
+}
+
+
 /* FNV-1a; never 0 */
 
-static uint64_t
+uint64_t
 ngx_opsauth_link_hash(u_char *data, size_t len)
 {
     size_t    i;
@@ -486,6 +574,11 @@ ngx_opsauth_link_hash(u_char *data, size_t len)
 static void
 ngx_opsauth_link_ready(ngx_opsauth_link_t *link)
 {
+    if (link->sentinel && link->watched == NULL) {
+        ngx_opsauth_link_ask_done(link);
+        return;
+    }
+
     link->state = NGX_OPSAUTH_LINK_READY;
     link->connection->log->action = (char *) link->kind->action;
 

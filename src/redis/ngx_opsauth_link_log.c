@@ -1,5 +1,6 @@
 /*
- * What the error log gets of a link: two lines for an outage, however long.
+ * Trouble with a link: how long it waits then, and what the error log gets of
+ * it, which is two lines for an outage, however long.
  * Never a line a request, never anything that a reply or a command contains
  * beyond an error's first word.
  */
@@ -9,6 +10,11 @@
 
 /* slow and busy answers are told of at most this often */
 #define NGX_OPSAUTH_LINK_SLOW_AGE  10000
+
+#define NGX_OPSAUTH_LINK_BACKOFF_MIN    50
+#define NGX_OPSAUTH_LINK_BACKOFF_MAX    5000
+/* where the next attempt is unlikely to fare better */
+#define NGX_OPSAUTH_LINK_BACKOFF_FLOOR  1000
 
 
 void
@@ -40,8 +46,7 @@ ngx_opsauth_link_trouble(ngx_opsauth_link_t *link,
 
     link->trouble = error;
 
-    level = (error == NGX_OPSAUTH_REDIS_DENIED) ? NGX_LOG_CRIT
-                                                : link->kind->level;
+    level = (class >= 2) ? NGX_LOG_CRIT : link->kind->level;
 
     ngx_log_error(level, link->log, err,
                   "opsauth: %s \"%V\" of store \"%V\" is down: %s",
@@ -66,12 +71,16 @@ ngx_opsauth_link_alive(ngx_opsauth_link_t *link)
 }
 
 
-/* 0: it can't be reached; 1: it does not serve us; 2: nor will it like this */
+/* 0: it can't be reached; 1: it does not serve us; 2: nor will it like this;
+   3: and we would not have it */
 
 ngx_uint_t
 ngx_opsauth_link_class(ngx_opsauth_redis_error_e error)
 {
     switch (error) {
+
+    case NGX_OPSAUTH_REDIS_UNTRUSTED:
+        return 3;
 
     case NGX_OPSAUTH_REDIS_DENIED:
         return 2;
@@ -95,4 +104,56 @@ ngx_opsauth_link_log_error(ngx_log_t *log, u_char *buf, size_t len)
 
     return ngx_snprintf(buf, len, " while %s, redis \"%V\"", log->action,
                         &link->conf->url);
+}
+
+
+/* a fatal error reply */
+
+void
+ngx_opsauth_link_fail_reply(ngx_opsauth_link_t *link,
+    const ngx_opsauth_redis_entry_t *entry, ngx_opsauth_reply_t *reply,
+    const char *command)
+{
+    u_char       why[256];
+    ngx_str_t    word;
+    const char  *remedy;
+
+    word = ngx_opsauth_redis_error_word(reply);
+    remedy = entry->remedy;
+
+    if (link->sentinel && entry->error == NGX_OPSAUTH_REDIS_DENIED) {
+        remedy = "check redis_sentinel_user and redis_sentinel_password_file";
+    }
+
+    (void) ngx_snprintf(why, sizeof(why), "it answers %s with %V%s%s%Z",
+                        command, &word, remedy ? ", " : "",
+                        remedy ? remedy : "");
+
+    ngx_opsauth_link_fail(link, entry->error, 0, (char *) why);
+}
+
+
+/* full jitter: workers that lost one Redis do not return to it in step */
+
+ngx_msec_t
+ngx_opsauth_link_backoff(ngx_opsauth_link_t *link,
+    ngx_opsauth_redis_error_e error)
+{
+    ngx_msec_t  step, wait;
+
+    step = NGX_OPSAUTH_LINK_BACKOFF_MIN << ngx_min(link->failures, 10);
+    step = ngx_min(step, NGX_OPSAUTH_LINK_BACKOFF_MAX);
+
+    wait = (ngx_msec_t) ngx_random() % (step + 1);
+
+    if (ngx_opsauth_link_class(error)) {
+        wait += NGX_OPSAUTH_LINK_BACKOFF_FLOOR;
+    }
+
+    wait = ngx_min(wait, NGX_OPSAUTH_LINK_BACKOFF_MAX);
+
+    link->failures++;
+    link->retry_at = ngx_current_msec + wait;
+
+    return wait;
 }

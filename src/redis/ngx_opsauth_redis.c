@@ -22,8 +22,6 @@
 #define NGX_OPSAUTH_REDIS_REPLY_BYTES  (256 * 1024)
 /* a store that is set up may be emptied: look again now and then */
 #define NGX_OPSAUTH_REDIS_MARKER_AGE   1000
-/* between two calls of drop() that are heeded */
-#define NGX_OPSAUTH_REDIS_DROP_AGE     1000
 
 
 static ngx_int_t ngx_opsauth_redis_greet(ngx_opsauth_link_t *link);
@@ -33,12 +31,7 @@ static void ngx_opsauth_redis_reply(ngx_opsauth_link_t *link,
 static void ngx_opsauth_redis_write(ngx_opsauth_link_t *link);
 static void ngx_opsauth_redis_heard(ngx_opsauth_link_t *link);
 static void ngx_opsauth_redis_free(ngx_opsauth_link_t *link);
-static void ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
-    ngx_opsauth_redis_command_t *cmd, size_t before);
-static void ngx_opsauth_redis_compact(ngx_opsauth_redis_t *redis);
 static void ngx_opsauth_redis_flush_handler(ngx_event_t *ev);
-static void ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis);
-static void ngx_opsauth_redis_wipe(ngx_opsauth_redis_t *redis);
 static void ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
@@ -119,6 +112,7 @@ ngx_opsauth_redis_free(ngx_opsauth_link_t *link)
         ngx_free(redis->out.start);
     }
 
+    ngx_opsauth_link_cleanup(link);
     ngx_free(redis);
 }
 
@@ -229,94 +223,10 @@ ngx_opsauth_redis_resolved(ngx_opsauth_redis_t *redis)
 }
 
 
-void
-ngx_opsauth_redis_drop(ngx_opsauth_redis_t *redis)
-{
-    if (redis->link.state != NGX_OPSAUTH_LINK_READY
-        || (redis->dropped
-            && ngx_current_msec - redis->dropped_at
-               < NGX_OPSAUTH_REDIS_DROP_AGE))
-    {
-        return;
-    }
-
-    redis->dropping = 1;
-    redis->dropped = 1;
-    redis->dropped_at = ngx_current_msec;
-
-    ngx_post_event(&redis->flush, &ngx_posted_events);
-}
-
-
 ngx_uint_t
 ngx_opsauth_redis_live(ngx_opsauth_redis_t *redis)
 {
     return redis->nslots - redis->ndead - redis->marking;
-}
-
-
-static void
-ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
-    ngx_opsauth_redis_command_t *cmd, size_t before)
-{
-    ngx_opsauth_redis_slot_t  *slot;
-
-    cmd->retried = 0;
-    cmd->done = 0;
-
-    slot = ngx_opsauth_redis_slot(redis, redis->nslots++);
-
-    slot->command = cmd;
-    slot->secret = cmd->once;
-    redis->secrets += cmd->once;
-    slot->size = (uint32_t) (redis->out.last - redis->out.start - before);
-}
-
-
-void
-ngx_opsauth_redis_push_marker(ngx_opsauth_redis_t *redis)
-{
-    size_t     before;
-    ngx_str_t  words[3];
-
-    ngx_str_set(&words[0], "HMGET");
-    words[1] = redis->link.conf->marker;
-    ngx_str_set(&words[2], "v");
-
-    before = redis->out.last - redis->out.start;
-
-    if (ngx_opsauth_codec_encode(&redis->out, NGX_OPSAUTH_REDIS_OUT_MAX, 3,
-                                 words, redis->link.log)
-        == NGX_OK)
-    {
-        ngx_opsauth_redis_push(redis, &redis->marker, before);
-        redis->marking = 1;
-    }
-}
-
-
-static void
-ngx_opsauth_redis_compact(ngx_opsauth_redis_t *redis)
-{
-    size_t      rest;
-    ngx_buf_t  *out;
-
-    out = &redis->out;
-    rest = out->last - out->start - redis->answered;
-
-    if (rest > redis->answered) {
-        return;
-    }
-
-    ngx_memmove(out->start, out->start + redis->answered, rest);
-
-    if (redis->secrets) {
-        ngx_explicit_memzero(out->start + rest, redis->answered);
-    }
-
-    out->pos -= redis->answered;
-    out->last -= redis->answered;
-    redis->answered = 0;
 }
 
 
@@ -361,79 +271,6 @@ ngx_opsauth_redis_flush_handler(ngx_event_t *ev)
     }
 
     ngx_opsauth_link_leave(&redis->link);
-}
-
-
-void
-ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis)
-{
-    if (redis->nsent < redis->nslots) {
-        ngx_opsauth_redis_stamp(redis);
-    }
-
-    if (ngx_opsauth_link_send(&redis->link, &redis->out) != NGX_OK) {
-        return;
-    }
-
-    ngx_opsauth_redis_wipe(redis);
-
-    redis->link.connection->idle = (ngx_opsauth_redis_live(redis) == 0);
-
-    ngx_opsauth_redis_set_timer(redis);
-}
-
-
-/* before the write: a record is at least as new as sent_at says */
-
-static void
-ngx_opsauth_redis_stamp(ngx_opsauth_redis_t *redis)
-{
-    uint64_t                   us;
-    ngx_msec_t                 now;
-    ngx_opsauth_redis_slot_t  *slot;
-
-    us = ngx_opsauth_link_now_us();
-    now = (ngx_msec_t) (us / 1000);
-    redis->flushes++;
-
-    while (redis->nsent < redis->nslots) {
-        slot = ngx_opsauth_redis_slot(redis, redis->nsent++);
-
-        slot->sent_at = now;
-        slot->sent_us = us;
-        slot->flush = redis->flushes;
-        slot->command->sent_at = now;
-        slot->command->deadline = now + redis->link.conf->timeout;
-    }
-}
-
-
-/* what was written of commands that are never sent again */
-
-static void
-ngx_opsauth_redis_wipe(ngx_opsauth_redis_t *redis)
-{
-    u_char                    *p;
-    ngx_uint_t                 i;
-    ngx_opsauth_redis_slot_t  *slot;
-
-    p = redis->out.start + redis->answered;
-
-    for (i = 0; i < redis->nsent && redis->secrets; i++) {
-        slot = ngx_opsauth_redis_slot(redis, i);
-
-        if (p + slot->size > redis->out.pos) {
-            break;
-        }
-
-        if (slot->secret) {
-            ngx_explicit_memzero(p, slot->size);
-            slot->secret = 0;
-            redis->secrets--;
-        }
-
-        p += slot->size;
-    }
 }
 
 

@@ -30,6 +30,27 @@ typedef struct ngx_opsauth_redis_s          ngx_opsauth_redis_t;
 typedef struct ngx_opsauth_redis_command_s  ngx_opsauth_redis_command_t;
 
 
+/* how TLS is spoken; shared by all connections of a store */
+typedef struct {
+#if (NGX_SSL)
+    ngx_ssl_t       *ssl;
+#endif
+    unsigned         verify:1;
+    unsigned         session_reuse:1;
+} ngx_opsauth_redis_tls_t;
+
+
+/* one that is asked where the primary is; lives as long as the cycle */
+typedef struct {
+    ngx_str_t        name;              /* "host:port" as written, for logs */
+    ngx_str_t        host;
+    in_port_t        port;
+    ngx_addr_t      *addrs;             /* resolved when the config was read */
+    ngx_uint_t       naddrs;
+    unsigned         named:1;           /* host is a name, not a literal */
+} ngx_opsauth_redis_sentinel_t;
+
+
 /* what the configuration says; lives as long as the cycle */
 typedef struct {
     ngx_str_t        name;              /* of the store, for logs */
@@ -51,10 +72,22 @@ typedef struct {
     ngx_str_t        client_name;       /* "opsauth-<store>"; the worker's
                                            number is appended */
     ngx_str_t        marker;            /* key "<prefix>meta" */
-    ngx_msec_t       connect_timeout;
+    ngx_msec_t       connect_timeout;   /* with the handshake and greeting */
     ngx_msec_t       timeout;           /* of one command */
     ngx_opsauth_stats_t  *stats;        /* set before anything is created from
                                            this; NULL: nobody wants to know */
+    ngx_opsauth_redis_tls_t  *tls;      /* NULL: plain */
+    ngx_str_t        tls_name;          /* SNI, and whom the certificate must
+                                           name; terminated by a zero. Empty
+                                           with sentinels: the host that was
+                                           written or named */
+    ngx_opsauth_redis_sentinel_t  *sentinels;   /* they know where it is; then
+                                           there are no addrs */
+    ngx_uint_t       nsentinels;
+    ngx_str_t        primary;           /* as the sentinels call it */
+    ngx_str_t        sentinel_user;     /* as user, password_file, password */
+    ngx_str_t        sentinel_password_file;
+    ngx_str_t        sentinel_password;
 } ngx_opsauth_redis_conf_t;
 
 
@@ -77,8 +110,10 @@ typedef enum {
     NGX_OPSAUTH_REDIS_ERROR,            /* any other error reply */
     NGX_OPSAUTH_REDIS_READONLY,         /* -READONLY -NOREPLICAS -OOM -MISCONF:
                                            it takes no writes */
-    NGX_OPSAUTH_REDIS_NOSCRIPT          /* -NOSCRIPT: no such script, so that
+    NGX_OPSAUTH_REDIS_NOSCRIPT,         /* -NOSCRIPT: no such script, so that
                                            nothing has run */
+    NGX_OPSAUTH_REDIS_UNTRUSTED         /* TLS: not the server that it must be,
+                                           or no agreement; commands get DOWN */
 } ngx_opsauth_redis_error_e;
 
 
@@ -157,6 +192,13 @@ ngx_opsauth_stats_t *ngx_opsauth_redis_stats(ngx_opsauth_redis_t *redis);
 
 /* in the handler of a command that has a reply: when that was read, us */
 uint64_t ngx_opsauth_redis_heard_us(ngx_opsauth_redis_t *redis);
+
+/*
+ * The sentinels name this primary by now ("host:port"): the same at once, unless
+ * it is the one that this connection was led to. 1: it was another one.
+ */
+ngx_uint_t ngx_opsauth_redis_leave(ngx_opsauth_redis_t *redis,
+    const ngx_str_t *primary);
 
 /* one table for all error replies; reply->type is ERROR */
 ngx_opsauth_redis_error_e ngx_opsauth_redis_classify(

@@ -1,7 +1,8 @@
 /*
  * What the rooms of the command connection share; nobody else includes it.
  *
- * ngx_opsauth_redis.c        commands: queue, write, replies
+ * ngx_opsauth_redis.c        commands: queue, replies
+ * ngx_opsauth_redis_out.c    what is written, and when
  * ngx_opsauth_command.c      those that are no reads, their callers' side
  * ngx_opsauth_redis_slow.c   deadlines, and the breaker
  * ngx_opsauth_redis_lost.c   what becomes of commands when the link is lost
@@ -115,12 +116,22 @@ void ngx_opsauth_redis_queue(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, size_t before);
 /* of live commands of our callers */
 ngx_uint_t ngx_opsauth_redis_live(ngx_opsauth_redis_t *redis);
-void ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis);
-void ngx_opsauth_redis_push_marker(ngx_opsauth_redis_t *redis);
 /* calls handlers: anything may have happened when it returns */
 void ngx_opsauth_redis_end(ngx_opsauth_redis_t *redis);
 /* after an event of ours: is there anything left to do? */
 void ngx_opsauth_redis_rest(ngx_opsauth_link_t *link);
+
+
+/* ngx_opsauth_redis_out.c */
+
+/* a slot for a command whose bytes were put into out, from "before" on */
+void ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd, size_t before);
+void ngx_opsauth_redis_push_marker(ngx_opsauth_redis_t *redis);
+/* takes what was answered out of it, where that is worth it */
+void ngx_opsauth_redis_compact(ngx_opsauth_redis_t *redis);
+/* READY: sends what it can; the link may have failed */
+void ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis);
 
 
 /* ngx_opsauth_redis_slow.c */

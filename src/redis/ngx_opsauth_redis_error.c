@@ -240,6 +240,9 @@ ngx_opsauth_redis_error_name(ngx_opsauth_redis_error_e error)
     case NGX_OPSAUTH_REDIS_NOSCRIPT:
         return "noscript";
 
+    case NGX_OPSAUTH_REDIS_UNTRUSTED:
+        return "untrusted";
+
     case NGX_OPSAUTH_REDIS_ERROR:
         return "error";
     }

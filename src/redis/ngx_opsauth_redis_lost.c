@@ -17,6 +17,10 @@
 #include "ngx_opsauth_redis_conn.h"
 
 
+/* between two calls of drop() that are heeded */
+#define NGX_OPSAUTH_REDIS_DROP_AGE  1000
+
+
 static ngx_uint_t ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_retry_e retry, ngx_opsauth_redis_error_e error);
 static ngx_uint_t ngx_opsauth_redis_again(ngx_opsauth_redis_t *redis,
@@ -71,6 +75,50 @@ ngx_opsauth_redis_fail(ngx_opsauth_link_t *link,
     }
 
     ngx_opsauth_redis_end(redis);
+}
+
+
+void
+ngx_opsauth_redis_drop(ngx_opsauth_redis_t *redis)
+{
+    if (redis->link.state != NGX_OPSAUTH_LINK_READY
+        || (redis->dropped
+            && ngx_current_msec - redis->dropped_at
+               < NGX_OPSAUTH_REDIS_DROP_AGE))
+    {
+        return;
+    }
+
+    redis->dropping = 1;
+    redis->dropped = 1;
+    redis->dropped_at = ngx_current_msec;
+
+    ngx_post_event(&redis->flush, &ngx_posted_events);
+}
+
+
+ngx_uint_t
+ngx_opsauth_redis_leave(ngx_opsauth_redis_t *redis, const ngx_str_t *primary)
+{
+    if (redis->link.primary_len == 0
+        || !ngx_opsauth_link_astray(&redis->link, primary))
+    {
+        return 0;
+    }
+
+    if (redis->link.state == NGX_OPSAUTH_LINK_READY) {
+        redis->dropping = 1;
+        redis->dropped = 1;
+        redis->dropped_at = ngx_current_msec;
+
+        ngx_post_event(&redis->flush, &ngx_posted_events);
+        return 1;
+    }
+
+    /* what failed was the old one */
+    redis->link.failures = 0;
+
+    return 0;
 }
 
 

@@ -15,7 +15,11 @@
 #include "../../src/redis/ngx_opsauth_redis_log.c"
 #include "../../src/redis/ngx_opsauth_redis_slow.c"
 #include "../../src/redis/ngx_opsauth_redis_lost.c"
+#include "../../src/redis/ngx_opsauth_redis_out.c"
 #include "../../src/redis/ngx_opsauth_redis.c"
+/* the first wait of a backoff: 50 ms, always */
+#undef ngx_random
+#define ngx_random()  50
 #include "../../src/redis/ngx_opsauth_link_log.c"
 #include "../../src/core/oa_sha1.c"
 #include "../../src/redis/ngx_opsauth_command.c"
@@ -230,31 +234,16 @@ ngx_opsauth_link_fail(ngx_opsauth_link_t *link,
 }
 
 
-void
-ngx_opsauth_link_fail_reply(ngx_opsauth_link_t *link,
-    const ngx_opsauth_redis_entry_t *entry, ngx_opsauth_reply_t *reply,
-    const char *command)
+ngx_uint_t
+ngx_opsauth_link_astray(ngx_opsauth_link_t *link, const ngx_str_t *primary)
 {
-    char       why[256];
-    ngx_str_t  word;
-
-    word = ngx_opsauth_redis_error_word(reply);
-
-    snprintf(why, sizeof(why), "it answers %s with %.*s", command,
-             (int) word.len, word.data);
-
-    ngx_opsauth_link_fail(link, entry->error, 0, why);
+    return 0;
 }
 
 
-ngx_msec_t
-ngx_opsauth_link_backoff(ngx_opsauth_link_t *link,
-    ngx_opsauth_redis_error_e error)
+void
+ngx_opsauth_link_cleanup(ngx_opsauth_link_t *link)
 {
-    link->failures++;
-    link->retry_at = ngx_current_msec + 50;
-
-    return 50;
 }
 
 

@@ -17,7 +17,8 @@ tcp(const char *text, const char *host, unsigned port, unsigned db)
     rc = oa_redis_url_parse((oa_str_t) { strlen(text), copy }, &url, &error);
 
     ok(rc == OA_OK && url.transport == OA_REDIS_TCP && url.port == port
-       && url.db == db, "\"%s\": port %u, database %u", text, port, db);
+       && url.db == db && url.tls == (text[5] == 's'),
+       "\"%s\": port %u, database %u", text, port, db);
 
     if (rc == OA_OK) {
         is_str(url.host.data, url.host.len, host, "\"%s\": host", text);
@@ -44,6 +45,44 @@ local(const char *text, const char *path, unsigned db)
 
     if (rc == OA_OK) {
         is_str(url.path.data, url.path.len, path, "\"%s\": path", text);
+    }
+
+    free(copy);
+}
+
+
+/* list: "host port host port" */
+
+static void
+sentinels(const char *text, const char *name, const char *list, unsigned db)
+{
+    char             seen[512];
+    size_t           n;
+    oa_rc_t          rc;
+    unsigned         i;
+    const char      *error;
+    unsigned char   *copy;
+    oa_redis_url_t   url;
+
+    copy = tap_copy(text, strlen(text));
+    error = NULL;
+    rc = oa_redis_url_parse((oa_str_t) { strlen(text), copy }, &url, &error);
+
+    ok(rc == OA_OK && url.transport == OA_REDIS_SENTINEL && url.db == db
+       && url.tls == (text[5] == 's'), "\"%s\": database %u (%s)", text, db,
+       error ? error : "no error");
+
+    if (rc == OA_OK) {
+        is_str(url.name.data, url.name.len, name, "\"%s\": name", text);
+
+        for (i = 0, n = 0; i < url.nhosts; i++) {
+            n += (size_t) snprintf(seen + n, sizeof(seen) - n, "%s%.*s %u",
+                                   i ? " " : "", (int) url.hosts[i].host.len,
+                                   (const char *) url.hosts[i].host.data,
+                                   url.hosts[i].port);
+        }
+
+        is_str((unsigned char *) seen, n, list, "\"%s\": sentinels", text);
     }
 
     free(copy);
@@ -80,7 +119,8 @@ hostile(void)
     oa_redis_url_t   url;
 
     static const char        likely[] = "ab:/0123[]?db=.@ ";
-    static const char *const  starts[] = { "redis://", "unix:/", "redis://[" };
+    static const char *const  starts[] = { "redis://", "unix:/", "redis://[",
+                                           "redis+sentinel://a@1,2" };
 
     bad = 0;
     oks = 0;
@@ -96,10 +136,10 @@ hostile(void)
             }
         }
 
-        k = strlen(starts[i % 3]);
+        k = strlen(starts[i % 4]);
 
         if (n >= k) {
-            memcpy(text, starts[i % 3], k);
+            memcpy(text, starts[i % 4], k);
         }
 
         copy = tap_copy(text, n);
@@ -115,6 +155,19 @@ hostile(void)
                 bad += (url.port < 1 || url.port > 65535 || url.host.len == 0
                         || url.host.data < copy
                         || url.host.data + url.host.len > copy + n);
+            } else if (url.transport == OA_REDIS_SENTINEL) {
+                bad += (url.nhosts == 0 || url.nhosts > OA_REDIS_HOSTS_MAX
+                        || url.name.len == 0);
+
+                for (k = 0; k < url.nhosts; k++) {
+                    bad += (url.hosts[k].port < 1
+                            || url.hosts[k].port > 65535
+                            || url.hosts[k].host.len == 0
+                            || url.hosts[k].host.data < copy
+                            || url.hosts[k].host.data + url.hosts[k].host.len
+                               > copy + n);
+                }
+
             } else {
                 bad += (url.path.len == 0 || url.path.data[0] != '/'
                         || url.path.data + url.path.len > copy + n);
@@ -153,6 +206,10 @@ main(void)
     tcp("redis://[2001:db8::7]:6380/3", "2001:db8::7", 6380, 3);
     tcp("redis://[::ffff:127.0.0.1]:6379", "::ffff:127.0.0.1", 6379, 0);
 
+    tcp("rediss://127.0.0.1", "127.0.0.1", 6379, 0);
+    tcp("rediss://redis.example.com:6380/5", "redis.example.com", 6380, 5);
+    tcp("rediss://[::1]:6380", "::1", 6380, 0);
+
     local("unix:/run/redis.sock", "/run/redis.sock", 0);
     local("unix:/run/redis.sock?db=4", "/run/redis.sock", 4);
     local("unix:/run/redis/a b.sock", "/run/redis/a b.sock", 0);
@@ -163,8 +220,36 @@ main(void)
     refused("REDIS://127.0.0.1", "redis://host");
     refused(" redis://127.0.0.1", "redis://host");
     refused("redis:/127.0.0.1", "redis://host");
-    refused("rediss://127.0.0.1", "TLS");
-    refused("redis+sentinel://name@host:1", "Sentinel");
+    refused("rediss://", "host");
+    refused("rediss://user:secret@127.0.0.1", "redis_password_file");
+    refused("rediss:/127.0.0.1", "redis://host");
+
+    sentinels("redis+sentinel://mymaster@host", "mymaster", "host 26379", 0);
+    sentinels("redis+sentinel://a.b-c_1@host:1/3", "a.b-c_1", "host 1", 3);
+    sentinels("redis+sentinel://m@a,b:2,[::1]:3,[::2],127.0.0.1:5/7", "m",
+              "a 26379 b 2 ::1 3 ::2 26379 127.0.0.1 5", 7);
+    sentinels("rediss+sentinel://m@a:1,a:2/", "m", "a 1 a 2", 0);
+    refused("redis+sentinel://", "name");
+    refused("redis+sentinel://host:1", "name");
+    refused("redis+sentinel://@host:1", "name");
+    refused("redis+sentinel://m@", "host");
+    refused("redis+sentinel://m@,a", "host");
+    refused("redis+sentinel://m@a,", "host");
+    refused("redis+sentinel://m@a,,b", "host");
+    refused("redis+sentinel://m@a b", "host");
+    refused("redis+sentinel://m@a:0,b", "port");
+    refused("redis+sentinel://m@a,b:99999", "port");
+    refused("redis+sentinel://m@a,[::1", "]");
+    refused("redis+sentinel://m@a/x", "database");
+    refused("redis+sentinel://m@a/1,b/2", "database");
+    refused("redis+sentinel://m@a?x", "parameters");
+    refused("redis+sentinel://m@a:1,b,a:1", "twice");
+    refused("redis+sentinel://m m@a", "letters");
+    refused("redis+sentinel://user:secret@host", "redis_sentinel");
+    refused("redis+sentinel://user:secret@m@host", "redis_sentinel");
+    refused("redis+sentinel://m@a,b@c", "redis_sentinel");
+    refused("redis+sentinel://m@1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
+            "too many");
     refused("redis+cluster://host:1", "Cluster");
 
     refused("redis://", "host");

@@ -16,7 +16,11 @@ use OpsAuth::RESP;
 # password  requirepass
 # acl       lines of an ACL file ("user gateway on >secret ~* +@all", ...);
 #           then user and password say whom the test itself logs in as
+# tls       { cert, key, ca, auth => 'no' | 'yes' | 'optional', protocols }: a
+#           TLS port besides, which url() names; the test's own connections stay
+#           on the plain one
 # cluster   true: a node of a cluster
+# sentinel  its file: a sentinel, and no server of records
 # args      further words of the command line
 sub new {
     my ($class, %o) = @_;
@@ -29,6 +33,7 @@ sub new {
     else {
         $self->{port} //= OpsAuth::Port->take;
     }
+    $self->{tls_port} //= OpsAuth::Port->take if $self->{tls};
     if ($self->{acl}) {
         open my $fh, '>', "$dir/users.acl" or die "$dir/users.acl: $!";
         print {$fh} map { "$_\n" } @{$self->{acl}};
@@ -49,10 +54,12 @@ sub client {
 sub address { my ($self) = @_; return $self->{socket} // "$self->{host}:$self->{port}" }
 sub port    { $_[0]{port} }
 sub pid     { $_[0]{pid} }
+sub tls_port { $_[0]{tls_port} }
 
 # as the `redis` directive writes it
 sub url {
     my ($self, $db) = @_;
+    return "rediss://$self->{host}:$self->{tls_port}" . (defined $db ? "/$db" : '') if $self->{tls};
     my $url = $self->{socket} ? "unix:$self->{socket}" : "redis://" . $self->address;
     return defined $db && !$self->{socket} ? "$url/$db" : $url;
 }
@@ -71,6 +78,21 @@ sub start {
     push @args, '--requirepass', $self->{password}
         if defined $self->{password} && !$self->{acl};
     push @args, '--aclfile', "$dir/users.acl" if $self->{acl};
+
+    # what it does not know of a server's it would not start with
+    @args = ($self->{sentinel}, '--sentinel', '--daemonize', 'no', '--dir', $dir,
+        '--logfile', "$dir/redis.log", '--port', $self->{port}, '--bind', $self->{host},
+        defined $self->{password} && !$self->{acl} ? ('--requirepass', $self->{password}) : (),
+        $self->{acl} ? ('--aclfile', "$dir/users.acl") : ())
+        if $self->{sentinel};
+
+    if (my $tls = $self->{tls}) {
+        push @args, '--tls-port', $self->{tls_port}, '--tls-cert-file', $tls->{cert},
+            '--tls-key-file', $tls->{key}, '--tls-ca-cert-file', $tls->{ca},
+            '--tls-auth-clients', $tls->{auth} // 'no';
+        push @args, '--tls-protocols', $tls->{protocols} if $tls->{protocols};
+        push @args, '--bind', $self->{host} if $self->{socket};
+    }
 
     # port + 10000, its default, may be some connection's own port
     push @args, '--cluster-enabled', 'yes',

@@ -31,6 +31,7 @@ use Test::More ();
 use Time::HiRes ();
 
 use OpsAuth::AuthServer;
+use OpsAuth::Certificates;
 use OpsAuth::Check;
 use OpsAuth::DNS;
 use OpsAuth::FakeRedis;
@@ -39,6 +40,7 @@ use OpsAuth::Load;
 use OpsAuth::Nginx;
 use OpsAuth::Port;
 use OpsAuth::Process;
+use OpsAuth::Proxy;
 use OpsAuth::Redis;
 use OpsAuth::Store;
 use OpsAuth::Upstream;
@@ -142,6 +144,22 @@ sub fake_redis {
     my $name = delete $o{name} // 'REDIS';
     my $fake = OpsAuth::FakeRedis->new(dir => $self->_own_dir('fake'), %o);
     return $self->_add(servers => $fake, $name, $fake->url);
+}
+
+# Certificates; options of OpsAuth::Certificates. %%CA%% is the CA's.
+sub certificates {
+    my ($self, %o) = @_;
+    my $name = delete $o{name} // 'CA';
+    my $pki = OpsAuth::Certificates->new(dir => $self->_own_dir('pki'), %o);
+    return $self->_add(pki => $pki, $name, $pki->ca);
+}
+
+# A TCP proxy; options of OpsAuth::Proxy. %%PROXY%% is address:port
+sub proxy {
+    my ($self, %o) = @_;
+    my $name = delete $o{name} // 'PROXY';
+    my $proxy = OpsAuth::Proxy->new(dir => $self->_own_dir('proxy'), %o);
+    return $self->_add(servers => $proxy, $name, $proxy->address);
 }
 
 # The echo backend; %%UPSTREAM%% is address:port

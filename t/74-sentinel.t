@@ -1,0 +1,240 @@
+#!/usr/bin/perl
+
+# A Sentinel group: the primary is found, a failover is followed at once, and an
+# old primary that comes back, and does not know yet that it is none any more, is
+# not believed (REDIS section 4.3).
+
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use OpsAuth::Process;
+use OpsAuth::Sentinel;
+use OpsAuth::Test;
+
+my $LEASE = 0.5;
+
+my $CONF = <<"CONF";
+    opsauth_store main {
+        redis %%GROUP%%; pepper_file %%PEPPER%%; %%EXTRA%%
+        lease ${\($LEASE * 1000)}ms; redis_timeout 250ms; cache_negative 100ms;
+        key_prefix op365_sk_live_ environment=live checksum=crc32;
+    }
+    server {
+        listen 127.0.0.1:%%PORT_8080%%;
+        location / {
+            opsauth main;
+            add_header X-Worker \$pid always;
+            try_files /none =204;
+        }
+    }
+CONF
+
+sub gateway {
+    my (%o) = @_;
+    my $t = OpsAuth::Test->new(workers => 4);
+    my $group = OpsAuth::Sentinel->new(test => $t, %{$o{group} // {}});
+    my $store = $t->store(redis => $group->primary);
+    my @keys = map { $store->key } 1 .. 3;
+    $store->account('crm');
+    $store->credential($_, account => 'crm') for @keys;
+    ok($group->primary->cmd('WAIT', $group->{replicas}, 2000) >= $group->{replicas}, 'the replicas have the records');
+    $t->var(GROUP => $o{url} ? $o{url}->($group) : $group->url);
+    $t->var(EXTRA => $o{extra} // '');
+    $t->config_http($CONF);
+    return ($t, $group, $store, @keys);
+}
+
+sub status { my ($t, $key) = @_; return $t->get('/', key => $key)->status }
+
+# so many in a row
+sub settles {
+    my ($t, $key, $status) = @_;
+    my ($n, $last) = (0, '');
+    OpsAuth::Process->poll(30, sub {
+        $last = status($t, $key);
+        $n = $last == $status ? $n + 1 : 0;
+        return $n >= 12;
+    });
+    return $n >= 12 ? $status : $last;
+}
+
+subtest 'the primary is found' => sub {
+    my ($t, $group, $store, @keys) = gateway(extra => 'stale off;');
+    $t->start;
+    is(settles($t, $keys[0], 204), 204, 'served');
+    is(scalar(grep { ($_->{name} // '') =~ /^opsauth-main-/ } $group->primary->clients) > 0, 1, 'from the primary');
+    for my $replica (grep { $_ != $group->primary } $group->servers) {
+        is(scalar(grep { ($_->{name} // '') =~ /^opsauth/ } $replica->clients), 0, 'not from a replica');
+    }
+
+    # a sentinel that is gone, and one that hangs, are passed by
+    $group->sentinel(1)->pause;
+    $group->sentinel(2)->kill;
+    $group->primary_of(3)->cmd('CLIENT', 'KILL', 'TYPE', $_, 'SKIPME', 'yes') for qw(normal pubsub);
+    is(settles($t, $keys[1], 204), 204, 'with one sentinel of three');
+    $group->sentinel(1)->resume;
+    $group->sentinel(3)->kill;
+    $t->allow_log(qr/is down/);
+    $t->finish;
+};
+
+subtest 'a failover that is asked for' => sub {
+    my ($t, $group, $store, @keys) = gateway(extra => 'stale off;');
+    $t->start;
+    is(settles($t, $keys[0], 204), 204, 'before');
+    my $old = $group->primary;
+    my $mark = $t->mark;
+    $group->sentinel(2)->cmd('SENTINEL', 'FAILOVER', $group->{name});
+    my $new = $group->failed_over($old);
+    $store->{redis} = $new;
+    $store->revoke($keys[0]);
+    is(settles($t, $keys[0], 401), 401, 'what is revoked on the new primary is refused');
+    is(settles($t, $keys[1], 204), 204, 'and the rest served');
+    ok($t->wait_for_log(qr/the primary is "127\.0\.0\.1:${\$new->port}" now, a sentinel tells/), 'a sentinel told of it');
+    $t->allow_log(qr/is down/);
+    $t->finish;
+};
+
+subtest 'an old primary that was frozen, and thaws' => sub {
+    my ($t, $group, $store, @keys) = gateway();
+    $t->start;
+    is(settles($t, $keys[0], 204), 204, 'before');
+    is(settles($t, $keys[1], 204), 204, 'and another key');
+    my $old = $group->primary;
+    $old->pause;
+    my $new = $group->failed_over($old);
+    $store->{redis} = $new;
+    $store->revoke($keys[0]);
+    my $revoked = time;
+    $old->resume;
+
+    # until the sentinels have made it a replica, and a while longer
+    my (%seen, %worker, $thawed, $until);
+    while (time < ($until // $revoked + 40)) {
+        my $asked = time;
+        my $r = $t->get('/', key => $keys[0]);
+        next if $asked - $revoked < $LEASE;
+        $seen{$r->status}++;
+        $worker{$r->header('X-Worker') // ''}++ if $r->status != 503;
+        my $role = eval { $old->cmd('ROLE')->[0] } // '';
+        $thawed++ if $role eq 'master';
+        $until //= time + 2 if $role eq 'slave';
+    }
+    ok($thawed, 'it said for a while that it is the primary') or diag 'Sentinel was too quick';
+    ok(!$seen{204}, 'and no worker admitted the revoked key') or diag explain \%seen;
+    ok($seen{401}, 'it was refused');
+    is(scalar(keys %worker), 4, 'by all workers');
+    is(settles($t, $keys[1], 204), 204, 'others are served');
+    $t->allow_log(qr/is down/);
+    $t->finish;
+};
+
+# What a sentinel tells is acted upon before anybody has reached the new primary,
+# by all workers: the old one still answers, says that it is the primary, and the
+# lease would admit what is known of it for a minute.
+subtest 'told of a failover' => sub {
+    my $t = OpsAuth::Test->new(workers => 4);
+    my $sentinel = $t->fake_redis(name => 'SENTINEL');
+    my ($old, $new) = map { $t->redis(name => $_) } qw(OLD NEW);
+    my $store = $t->store(redis => $old);
+    my ($key, @others) = map { $store->key } 0 .. 40;
+    for my $redis ($new, $old) {
+        $store->{redis} = $redis;
+        $store->marker;
+        $store->account('crm');
+        $store->credential($_, account => 'crm') for $key, @others;
+    }
+    $sentinel->script(SENTINEL => { array => ['127.0.0.1', $old->port] });
+    $t->var(GROUP => 'redis+sentinel://mymaster@' . $sentinel->address);
+    $t->var(EXTRA => 'stale off; cache_valid 10m;');
+    $t->config_http($CONF =~ s/lease \d+ms/lease 60s/r);
+    $t->start;
+    is(settles($t, $key, 204), 204, 'before');
+
+    $store->{redis} = $new;
+    $store->revoke($key);
+    $new->pause;
+    $sentinel->script(SENTINEL => { array => ['127.0.0.1', $new->port] });
+    my %listening = map { $_->{connection} => 1 } $sentinel->commands('SUBSCRIBE +switch-master');
+    is(scalar(keys %listening), 2, 'two workers listen');
+    my $said = join ' ', 'mymaster', '127.0.0.1', $old->port, '127.0.0.1', $new->port;
+    $sentinel->push("*3\r\n" . join('', map { '$' . length($_) . "\r\n$_\r\n" } 'message', '+switch-master', $said), $_)
+        for keys %listening;
+    ok($t->wait_for_log(qr/the primary is "127\.0\.0\.1:${\$new->port}" now, a sentinel tells/), 'they are told');
+
+    # what was cached, and what was not
+    my (%seen, %worker);
+    for my $i (0 .. 79) {
+        my $r = $t->get('/', key => $i % 2 ? $key : $others[$i / 2]);
+        $seen{$r->status}++;
+        $worker{$r->header('X-Worker') // ''}++;
+    }
+    is_deeply(\%seen, { 503 => 80 }, 'nobody goes by the old primary') or diag explain \%seen;
+    is(scalar(keys %worker), 4, 'no worker');
+
+    $new->resume;
+    is(settles($t, $key, 401), 401, 'the new one is followed');
+    is(settles($t, $others[0], 204), 204, 'for others, too');
+    $t->allow_log(qr/is down/);
+    $t->finish;
+};
+
+# A single wrong sentinel does not lead anybody to the old primary.
+subtest 'a sentinel that has not heard of the failover' => sub {
+    my ($t, $group, $store, @keys) = gateway(extra => 'stale off;', group => { replicas => 1, down => 60_000 });
+    my $old = $group->primary;
+    my ($other) = grep { $_ != $old } $group->servers;
+    # what it has to say is written by hand: the others know nothing of it
+    $group->sentinel(1)->cmd('SENTINEL', 'REMOVE', $group->{name});
+    $group->sentinel(1)->cmd('SENTINEL', 'MONITOR', $group->{name}, '127.0.0.1', $other->port, 3);
+    $t->start;
+    is(settles($t, $keys[0], 204), 204, 'served');
+    ok((grep { ($_->{name} // '') =~ /^opsauth-main-/ } $old->clients) > 0, 'from where most say that it is');
+    $t->allow_log(qr/is down/);
+    $t->finish;
+};
+
+subtest 'no help' => sub {
+    my ($t, $group, $store, @keys) = gateway(extra => 'stale off;',
+        url => sub { my $u = $_[0]->url; $u =~ s/mymaster/yourmaster/; $u });
+    $t->start;
+    is(status($t, $keys[0]), 503, 'a name that no sentinel knows');
+    ok($t->wait_for_log(qr/no sentinel tells where "yourmaster" is.*knows no primary of this name/), 'is told');
+    $t->allow_log(qr/is down/);
+    $t->finish;
+};
+
+subtest 'passwords' => sub {
+    my $t = OpsAuth::Test->new(workers => 2);
+    my ($data, $own) = map { "sesame-$_-" . int rand 1e9 } qw(data sentinel);
+    $t->secret($data, $own);
+    my $group = OpsAuth::Sentinel->new(test => $t, replicas => 1, auth_password => $data,
+        server => { password => $data }, args => ['--masterauth', $data],
+        sentinel => { password => $own }, conf => ["sentinel sentinel-pass $own"]);
+    my $store = $t->store(redis => $group->primary);
+    my $key = $store->key;
+    $store->account('crm');
+    $store->credential($key, account => 'crm');
+    my %file = (data => $t->write_file('data.password', "$data\n", 0600), own => $t->write_file('own.password', "$own\n", 0600));
+    $t->var(GROUP => $group->url);
+    $t->var(EXTRA => "redis_password_file $file{data}; redis_sentinel_password_file $file{own};");
+    $t->config_http($CONF);
+    $t->start;
+    is(settles($t, $key, 204), 204, 'of the server and of the sentinels');
+    $t->finish;
+};
+
+subtest 'a replica by hand' => sub {
+    my ($t, $group, $store, @keys) = gateway(extra => 'stale off;',
+        url => sub { my ($g) = @_; my ($r) = grep { $_ != $g->primary } $g->servers; $r->url });
+    $t->start;
+    is(status($t, $keys[0]), 503, 'is not read from');
+    ok($t->wait_for_log(qr/is a replica, and what it knows may be old/), 'and why is told');
+    $t->allow_log(qr/is down/);
+    $t->finish;
+};
+
+done_testing();

@@ -1,0 +1,229 @@
+#!/usr/bin/perl
+
+# Sentinel groups as people run them: with users of their own, with TLS, with
+# host names. What a group does is in 74-sentinel.t.
+
+use strict;
+use warnings;
+
+use FindBin qw($Bin);
+use Test::More;
+
+use OpsAuth::Command;
+use OpsAuth::Process;
+use OpsAuth::Sentinel;
+use OpsAuth::Test;
+
+my $CONF = <<'CONF';
+    %%HTTP%%
+    opsauth_store main {
+        redis %%GROUP%%; pepper_file %%PEPPER%%; %%EXTRA%%
+        lease 500ms; redis_timeout 1s; redis_connect_timeout 1s; stale off; cache_negative 100ms;
+        key_prefix op365_sk_live_ environment=live checksum=crc32;
+    }
+    server {
+        listen 127.0.0.1:%%PORT_8080%%;
+        location / { opsauth main; try_files /none =204; }
+    }
+CONF
+
+sub status { my ($t, $key) = @_; return $t->get('/', key => $key)->status }
+
+# so many in a row
+sub settles {
+    my ($t, $key, $status) = @_;
+    my ($n, $last) = (0, '');
+    OpsAuth::Process->poll(30, sub {
+        $last = status($t, $key);
+        $n = $last == $status ? $n + 1 : 0;
+        return $n >= 8;
+    });
+    return $n >= 8 ? $status : $last;
+}
+
+# a group with a key in it, and what the gateway and the command need
+sub group {
+    my (%o) = @_;
+    my $t = OpsAuth::Test->new(workers => 2);
+    my $pki = $o{tls} ? $t->certificates : undef;
+    my $group = OpsAuth::Sentinel->new(test => $t, replicas => 1, %{$o{group} // {}},
+        $pki ? (tls => { %{$pki->issue('server', ip => ['127.0.0.1'])}, ca => $pki->ca }) : ());
+    my $store = $t->store(redis => $group->primary);
+    my @keys = map { $store->key } 1 .. 2;
+    $store->account('crm');
+    $store->credential($_, account => 'crm') for @keys;
+    $group->primary->cmd('WAIT', 1, 2000);
+    $t->var(GROUP => $o{url} ? $o{url}->($group) : $group->url);
+    $t->var(HTTP => $o{http} ? $o{http}->($t) : '');
+    $t->var(EXTRA => $o{extra} ? $o{extra}->($t, $pki) : '');
+    $t->allow_log(qr/is down/);
+    $t->config_http($CONF);
+    my $opsauth = OpsAuth::Command->new($t, OPSAUTH_PEPPER_FILE => $store->pepper_file, OPSAUTH_REDIS => $group->url);
+    return ($t, $group, $store, \@keys, $opsauth, $pki);
+}
+
+sub fails_over {
+    my ($t, $group, $store, $keys) = @_;
+    my $old = $group->primary;
+    $group->sentinel(2)->cmd('SENTINEL', 'FAILOVER', $group->{name});
+    my $new = $group->failed_over($old);
+    $store->{redis} = $new;
+    $store->revoke($keys->[0]);
+    is(settles($t, $keys->[0], 401), 401, 'a failover is followed: what is revoked there');
+    is(settles($t, $keys->[1], 204), 204, 'and what is not');
+    return $new;
+}
+
+# lines of the documentation
+sub documented {
+    my ($pattern) = @_;
+    open my $fh, '<', "$Bin/../docs/redis.md" or die "docs/redis.md: $!";
+    my ($rights) = do { local $/; <$fh> } =~ /$pattern on >PASSWORD (.+)/ or die "no $pattern in docs/redis.md";
+    return $rights;
+}
+
+subtest 'users of the sentinels' => sub {
+    my %password = map { $_ => "sesame-$_-" . int rand 1e9 } qw(tests gateway data);
+    my ($file, $data, $wrong);
+    my @tests = (user => 'tests', password => $password{tests});
+    my $all = "user default off\nuser tests on >$password{tests} ~* &* +\@all";
+    my ($t, $group, $store, $keys, $opsauth) = group(
+        group => {
+            auth_user => 'tests', auth_password => $password{tests},
+            args => ['--masteruser', 'tests', '--masterauth', $password{tests}],
+            server => { @tests, acl => [$all, "user gateway on >$password{data} " . documented('ACL SETUSER gateway')] },
+            sentinel => { @tests, acl => [$all, "user gateway on >$password{gateway} " . documented('    user gateway')] },
+            conf => ['sentinel sentinel-user tests', "sentinel sentinel-pass $password{tests}"],
+        },
+        extra => sub {
+            my ($t) = @_;
+            $t->secret(values %password);
+            $data = $t->write_file('data.password', "$password{data}\n", 0640);
+            $file = $t->write_file('own.password', "$password{gateway}\n", 0640);
+            return "redis_user gateway; redis_password_file $data;"
+                . "redis_sentinel_user gateway; redis_sentinel_password_file $file;";
+        });
+    $t->start;
+    is(settles($t, $keys->[0], 204), 204, 'with the rights of the documentation');
+    my $refused = sub { scalar grep { {@$_}->{username} eq 'gateway' } map { @{$_->cmd('ACL', 'LOG')} } @_ };
+    is($refused->($group->sentinels), 0, 'the sentinels refused nothing');
+    is($refused->($group->servers), 0, 'nor did the servers');
+
+    my @user = ('--redis-user', 'gateway', '--redis-password-file', $data);
+    my @own = ('--sentinel-user', 'gateway', '--sentinel-password-file', $file);
+    my ($exit, $out, $err) = $opsauth->run(qw(account show crm), '--redis-user', 'tests', '--redis-password-file',
+        $t->write_file('tests.password', "$password{tests}\n", 0600), @own);
+    is($exit, 0, 'the command logs in to them') or diag $err;
+    ($exit, $out, $err) = $opsauth->run('doctor', '--no-write', @user, @own);
+    like($out, qr/sentinels\s.*3 of 3 name/, 'and so does doctor') or diag $out, $err;
+    unlike($out, qr/does not tell of a failover/, 'to which they would tell of a failover');
+    ($exit, $out, $err) = $opsauth->run('account', 'list', @user);
+    isnt($exit, 0, 'without a password');
+    like($err, qr/it asks for redis_sentinel_password_file/, 'that is told');
+    ($exit, $out, $err) = $opsauth->run(qw(account list --redis redis://127.0.0.1), @own);
+    is($exit, 2, 'for no sentinels');
+    like($err, qr/--sentinel-user is for sentinels, and the address .* names none/, 'they are a mistake');
+
+    fails_over($t, $group, $store, $keys);
+
+    # a password that changes: the file is read at each connect
+    my $mark = $t->mark;
+    my $next = "sesame-next-" . int rand 1e9;
+    $t->secret($next);
+    for my $sentinel ($group->sentinels) {
+        $sentinel->cmd('ACL', 'SETUSER', 'gateway', 'resetpass', ">$next");
+        $sentinel->cmd('CLIENT', 'KILL', 'USER', 'gateway');
+    }
+    ok($t->wait_for_log(qr/sentinel "[^"]+" is down: .*WRONGPASS.*check redis_sentinel_user and redis_sentinel_password_file/,
+        since => $mark), 'an old password') or diag $t->log_since($mark);
+    $t->write_file('own.password', "$next\n", 0640);
+    ok($t->wait_for_log(qr/sentinel "[^"]+" is back/, since => $mark, timeout => 20), 'a new one, without a reload');
+
+    $_->cmd('ACL', 'SETUSER', 'gateway', '-subscribe') for $group->sentinels;
+    ($exit, $out, $err) = $opsauth->run('doctor', '--no-write', @user, @own);
+    is(() = $out =~ /does not tell of a failover: it answers .*NOPERM/g, 3, 'doctor tells which right is missing');
+    like($out, qr/ACL SETUSER gateway \+subscribe &\+switch-master/, 'and how it is given');
+    $t->finish;
+};
+
+subtest 'a right that is missing' => sub {
+    my $secret = 'sesame-' . int rand 1e9;
+    my $password;
+    my ($t, $group, $store, $keys, $opsauth) = group(
+        extra => sub {
+            my ($t) = @_;
+            $t->secret($secret);
+            return 'redis_user gateway; redis_password_file '
+                . ($password = $t->write_file('password', "$secret\n", 0600)) . ';';
+        });
+    $_->cmd(qw(ACL SETUSER gateway on), ">$secret", split / /, documented('ACL SETUSER gateway') =~ s/ \+role//r)
+        for $group->servers;
+    $t->start;
+    is(status($t, $keys->[0]), 503, 'without +role nobody is believed to be the primary');
+    ok($t->wait_for_log(qr/it answers ROLE with NOPERM: its user needs \+role/), 'which is told');
+    my ($exit, $out, $err) = $opsauth->run('doctor', '--no-write', '--redis-user', 'gateway', '--redis-password-file', $password);
+    like($out, qr/does not allow user "gateway".* to run ROLE: give the user this right, \+role/, 'by doctor, too') or diag $out;
+    $t->finish;
+};
+
+subtest 'TLS' => sub {
+    my ($t, $group, $store, $keys, $opsauth, $pki) = group(tls => 1, extra => sub { "redis_ssl_trusted_certificate @{[$_[1]->ca]};" });
+    like($group->url, qr/^rediss\+sentinel:/, 'rediss+sentinel://');
+    $t->start;
+    is(settles($t, $keys->[0], 204), 204, 'served');
+    like($t->log, qr/redis "rediss\+sentinel:[^"]+": TLSv1\.[23]/, 'by TLS');
+    my $new = fails_over($t, $group, $store, $keys);
+
+    my ($exit, $out, $err) = $opsauth->run(qw(account show crm --cacert), $pki->ca);
+    is($exit, 0, 'the command, too') or diag $err;
+    ($exit, $out, $err) = $opsauth->run(qw(doctor --cacert), $pki->ca);
+    like($out, qr/sentinels\s.*3 of 3 name 127\.0\.0\.1:${\$new->tls_port}/, 'and doctor') or diag $out, $err;
+    like($out, qr/TLS\s.*TLSv1\.[23]/, 'which looks at TLS');
+    ($exit, $out, $err) = $opsauth->run(qw(account show crm));
+    is($exit, 1, 'but not without its CA');
+    like($err, qr/no sentinel tells where the primary is.*can't be trusted/, 'since no sentinel can be trusted');
+    is(() = $err =~ /\n/g, 1, 'in one line');
+    $t->finish;
+};
+
+subtest 'sentinels that nobody can trust' => sub {
+    my ($t, $group, $store, $keys) = group(tls => 1, extra => sub {
+        my $other = $_[0]->certificates(name => 'OTHER');
+        return "redis_ssl_trusted_certificate @{[$other->ca]};";
+    });
+    $t->start;
+    is(status($t, $keys->[0]), 503, 'nobody gets in');
+    ok($t->wait_for_log(qr/no sentinel tells where "mymaster" is.*can't be trusted/), 'and why is told') or diag $t->log;
+    # the test asks the first one itself
+    is($group->sentinel($_)->calls('sentinel|get-master-addr-by-name'), 0, 'and nothing was asked') for 2, 3;
+    $t->finish;
+};
+
+subtest 'host names' => sub {
+    my $dns;
+    my ($t, $group, $store, $keys, $opsauth) = group(
+        group => { host => 'localhost' }, url => sub { $_[0]->url =~ s/127\.0\.0\.1/sentinel.invalid/gr },
+        http => sub {
+            $dns = $_[0]->dns;
+            $dns->answer(localhost => '127.0.0.1', 'sentinel.invalid' => '127.0.0.1');
+            return 'resolver ' . $dns->address . '; resolver_timeout 1s;';
+        });
+    is($group->sentinel(1)->cmd('SENTINEL', 'get-master-addr-by-name', 'mymaster')->[0], 'localhost', 'a group with names');
+    $t->start;
+    is(settles($t, $keys->[0], 204), 204, 'nginx\' resolver finds sentinels and the primary');
+    is(join(' ', sort keys %{{ map { lc $_ => 1 } $dns->asked }}), 'localhost sentinel.invalid', 'by both names');
+    fails_over($t, $group, $store, $keys);
+    my ($exit, $out, $err) = $opsauth->run(qw(account show crm));
+    is($exit, 0, 'the command finds it, too') or diag $err;
+    $t->finish;
+};
+
+subtest 'host names without a resolver' => sub {
+    my ($t, $group, $store, $keys) = group(group => { host => 'localhost' });
+    $t->start;
+    is(status($t, $keys->[0]), 503, 'nobody gets in');
+    ok($t->wait_for_log(qr/the sentinels call the primary by a host name: set nginx' "resolver"/), 'and why is told');
+    $t->finish;
+};
+
+done_testing();
