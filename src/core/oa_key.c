@@ -29,8 +29,8 @@ static const unsigned char  oa_key_alphabet[] =
 
 #define OA_KEY_NO_DIGIT  0x80
 
-/* and back, of 7-bit characters */
-static const unsigned char  oa_key_digits[128] = {
+/* and back */
+static const unsigned char  oa_key_digits[256] = {
 #define __  OA_KEY_NO_DIGIT
     __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __,
     __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __,
@@ -39,7 +39,15 @@ static const unsigned char  oa_key_digits[128] = {
     __, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
     25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, __, __, __, __, __,
     __, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50,
-    51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, __, __, __, __, __
+    51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, __, __, __, __, __,
+    __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __,
+    __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __,
+    __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __,
+    __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __,
+    __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __,
+    __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __,
+    __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __,
+    __, __, __, __, __, __, __, __, __, __, __, __, __, __, __, __
 #undef __
 };
 
@@ -231,23 +239,34 @@ oa_key_checksum(const unsigned char *p, size_t len,
 }
 
 
-/* without a branch for each digit: no two keys have the same ones. 0: there is
-   something else among them */
+/* without a branch for each digit: no two keys have the same ones */
+
+static inline unsigned
+oa_key_three(const unsigned char *p, unsigned *any)
+{
+    unsigned  a, b, c;
+
+    a = oa_key_digits[p[0]];
+    b = oa_key_digits[p[1]];
+    c = oa_key_digits[p[2]];
+
+    *any |= a | b | c;
+
+    return (a * 62 + b) * 62 + c;
+}
+
+
+/* 0: there is something else than digits */
 
 static inline int
 oa_key_number(const unsigned char digits[OA_KEY_CHECKSUM_LEN], uint64_t *n)
 {
-    size_t         i;
-    unsigned char  digit, any;
+    unsigned  any;
 
-    *n = 0;
     any = 0;
 
-    for (i = 0; i < OA_KEY_CHECKSUM_LEN; i++) {
-        digit = oa_key_digits[digits[i] & 0x7f];
-        any |= digit | digits[i];
-        *n = *n * 62 + digit;
-    }
+    *n = (uint64_t) oa_key_three(digits, &any) * (62 * 62 * 62);
+    *n += oa_key_three(digits + 3, &any);
 
     return (any & OA_KEY_NO_DIGIT) == 0;
 }

@@ -199,12 +199,16 @@ ngx_http_opsauth_set_header(ngx_http_request_t *r, ngx_table_elt_t **slot,
 static ngx_int_t
 ngx_http_opsauth_header_filter(ngx_http_request_t *r)
 {
-    ngx_http_opsauth_ctx_t  *ctx;
+    ngx_http_opsauth_ctx_t       *ctx;
+    ngx_http_opsauth_loc_conf_t  *olcf;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_opsauth_module);
+    olcf = ngx_http_get_module_loc_conf(r, ngx_http_opsauth_module);
 
-    if (ctx && ctx->deny_status == 0 && ctx->rated == NGX_HTTP_OPSAUTH_RATE_NONE
-        && ctx->credential.state != OA_STATE_DEPRECATED)
+    if (ctx && ctx->deny_status == 0
+        && ctx->credential.state != OA_STATE_DEPRECATED
+        && (ctx->rated == NGX_HTTP_OPSAUTH_RATE_NONE
+            || olcf->rate_headers == NGX_HTTP_OPSAUTH_RATE_HEADERS_OFF))
     {
         return ngx_http_next_header_filter(r);
     }

@@ -53,7 +53,7 @@ ngx_opsauth_codec_flat(u_char *p, u_char *last, ngx_uint_t max_elements,
 
     for (str = strings; str < end; str++) {
 
-        if (last - p < 5) {                     /* "$-1\r\n", "$0\r\n\r\n" */
+        if (p > last - 5) {                     /* "$-1\r\n", "$0\r\n\r\n" */
             return NULL;
         }
 
