@@ -24,7 +24,7 @@ my $said = `$root/bench/run --quick --keys 2000 --no-time --no-count 2>$build/pr
 is($?, 0, 'bench/run') or diag read_file("$build/progress");
 
 my @rows = grep { /^\|/ } split /\n/, $said;
-is(scalar @rows, 2 + 6, 'a table of six scenarios') or diag $said;
+is(scalar @rows, 2 + 8, 'a table of eight scenarios') or diag $said;
 my %columns = map { scalar(() = /\|/g) => 1 } @rows;
 is(scalar keys %columns, 1, 'all of its rows have the same columns');
 is(read_file("$build/bench/RESULTS.md"), $said, 'RESULTS.md has the same text');

@@ -269,6 +269,7 @@ oa_cidr_match(oa_str_t packed, const oa_addr_t *addr)
     oa_rc_t               rc;
     unsigned              family, bits;
     size_t                size;
+    uint32_t              word;
     const unsigned char  *p, *last;
 
     if (packed.len == 0) {
@@ -283,8 +284,23 @@ oa_cidr_match(oa_str_t packed, const oa_addr_t *addr)
 
     p = packed.data;
     last = p + packed.len;
+    word = oa_cidr_word(addr->bytes);
 
     while (p < last) {
+
+        /* of most lists, all there is */
+
+        if (last - p >= 6 && p[0] == 4 && p[1] <= 32) {
+
+            if (((uint64_t) (oa_cidr_word(p + 2) ^ word) >> (32 - p[1])) == 0
+                && addr->family == 4)
+            {
+                rc = OA_OK;
+            }
+
+            p += 6;
+            continue;
+        }
 
         if (last - p < 2) {
             return OA_INVALID;

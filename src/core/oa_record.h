@@ -37,9 +37,11 @@ typedef enum {
 
 
 typedef struct {
-    oa_kind_t             kind;
-    oa_state_t            state;
-    oa_environment_t      environment;
+    oa_kind_t             kind:8;
+    oa_state_t            state:8;
+    oa_environment_t      environment:8;
+    unsigned              introspected:1;   /* another server's token: its
+                                               word for it ends at expires */
     int64_t               expires;      /* Unix seconds, 0 = never */
     int64_t               deprecated;   /* since when, 0 = not said */
     oa_str_t              id;           /* key_..., tok_... */
@@ -50,8 +52,6 @@ typedef struct {
     oa_str_t              client;       /* OAuth */
     const unsigned char  *account_key;  /* OA_ACCOUNT_KEY_LEN bytes */
     const unsigned char  *claims;       /* for oa_credential_claims(), or NULL */
-    unsigned              introspected:1;   /* another server's token: its
-                                               word for it ends at expires */
 } oa_credential_t;
 
 

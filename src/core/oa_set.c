@@ -269,26 +269,37 @@ oa_set_has_any(oa_str_t set, oa_str_t wanted)
 }
 
 
+/* "action:*" grants "action:resource", where neither of the two is empty and
+   the action ends at the first colon */
+
+static inline int
+oa_scope_is_wildcard(oa_str_t scope, oa_str_t wanted)
+{
+    size_t  action;
+
+    if (scope.len < 3
+        || scope.data[scope.len - 1] != '*'
+        || scope.data[scope.len - 2] != ':')
+    {
+        return 0;
+    }
+
+    action = scope.len - 2;
+
+    return wanted.len > action + 1
+           && memcmp(scope.data, wanted.data, action + 1) == 0
+           && memchr(wanted.data, ':', action) == NULL;
+}
+
+
 int
 oa_scope_grants(oa_str_t scopes, oa_str_t wanted)
 {
-    oa_str_t              scope, action;
+    oa_str_t              scope;
     const unsigned char  *p, *last;
 
     if (scopes.len == 0 || wanted.len == 0) {
         return 0;
-    }
-
-    /* "action:" of "action:resource", empty where it has no such form */
-
-    action.data = wanted.data;
-    action.len = 0;
-
-    p = memchr(wanted.data, ':', wanted.len);
-    last = wanted.data + wanted.len;
-
-    if (p != NULL && p != wanted.data && p + 1 != last) {
-        action.len = (size_t) (p + 1 - wanted.data);
     }
 
     p = scopes.data;
@@ -301,14 +312,8 @@ oa_scope_grants(oa_str_t scopes, oa_str_t wanted)
             break;
         }
 
-        if (oa_set_same(scope, wanted) || oa_set_same(scope, oa_set_admin)) {
-            return 1;
-        }
-
-        if (action.len != 0
-            && scope.len == action.len + 1
-            && scope.data[action.len] == '*'
-            && memcmp(scope.data, action.data, action.len) == 0)
+        if (oa_set_same(scope, wanted) || oa_set_same(scope, oa_set_admin)
+            || oa_scope_is_wildcard(scope, wanted))
         {
             return 1;
         }

@@ -38,6 +38,10 @@
 extern ngx_module_t  ngx_http_opsauth_module;
 
 
+/* what few requests come to, apart from what each one does: or all of them
+   would save its registers and guard its stack */
+#define ngx_http_opsauth_rare  static __attribute__((__noinline__))
+
 /* directives inside opsauth_store { }; a bit that nginx leaves free */
 #define NGX_HTTP_OPSAUTH_STORE_CONF   0x00020000
 
@@ -182,13 +186,11 @@ typedef struct {
 
 /* one header for the backend */
 typedef struct {
-    ngx_str_t                       name;
-    ngx_str_t                       lowcase;
-    ngx_uint_t                      hash;
-    ngx_uint_t                      source;         /* a variable of ours, by
-                                                       number, or NONE: value */
+    ngx_table_elt_t                 header;         /* all but its value */
     size_t                          offset;         /* its text in the context,
                                                        0: to be asked for */
+    ngx_uint_t                      source;         /* a variable of ours, by
+                                                       number, or NONE: value */
     ngx_http_complex_value_t        value;
 } ngx_http_opsauth_identity_t;
 
@@ -274,51 +276,62 @@ typedef enum {
 } ngx_http_opsauth_state_e;
 
 
+/*
+ * Its lines of the processor's caches are what a hit waits for: what every
+ * phase and filter looks at stands on the first one, where context.c aligns
+ * it; what only some requests need comes last.
+ */
+
 struct ngx_http_opsauth_ctx_s {
     ngx_http_request_t             *request;
+    ngx_http_opsauth_ctx_t         *spare;          /* while nobody's */
+
+    /* memory of the request, see ngx_http_opsauth_alloc() */
+    size_t                          used;
+
+    ngx_http_opsauth_store_t       *store;          /* of this identity */
 
     /* the credential, as the request has it */
-    ngx_http_opsauth_presence_e     presence;
     ngx_str_t                       bearer;
+    ngx_http_opsauth_presence_e     presence:8;
 
     /* who asks: found out once per request, kept over internal redirects */
-    ngx_http_opsauth_state_e        state;
-    oa_reason_t                     identity;       /* OK, or why not */
-    ngx_http_opsauth_store_t       *store;          /* of this identity */
-    ngx_uint_t                      pepper;         /* being tried */
-    u_char                          key[OA_DIGEST_LEN];
-    oa_credential_t                 credential;
-    oa_account_t                    account;
-    ngx_http_opsauth_cache_e        cache;
-    ngx_msec_t                      lookup_time;    /* waited, in ms */
+    ngx_http_opsauth_state_e        state:8;
+    oa_reason_t                     identity:8;     /* OK, or why not */
+    unsigned                        pepper:8;       /* being tried */
+    ngx_http_opsauth_cache_e        cache:8;
+    ngx_http_opsauth_rated_e        rated:8;        /* as this account */
 
+    unsigned                        page:8;         /* our body: 1 due, 2 sent */
     unsigned                        waiting:1;
     unsigned                        answered:1;
     unsigned                        asked:1;        /* once, or more often */
     unsigned                        attempted:1;    /* charged as a failure */
     unsigned                        slowed:1;       /* so it is not looked up */
-    ngx_http_opsauth_rated_e        rated;          /* as this account */
-
-    ngx_http_opsauth_oauth_t       *oauth;          /* NULL: no endpoint */
 
     /* what this location made of it */
     unsigned                        decided:1;
     unsigned                        counted:1;      /* in the usage */
     unsigned                        shadow:1;
+    unsigned                        deny_status:16; /* 0: not turned away */
+
+    oa_credential_t                 credential;
+    oa_account_t                    account;
     oa_verdict_t                    verdict;
-    ngx_uint_t                      deny_status;    /* 0: not turned away */
-    ngx_uint_t                      page;           /* our body: 1 due, 2 sent */
+
+    ngx_msec_t                      lookup_time;    /* waited, in ms */
     ngx_table_elt_t                *challenge;      /* pushed once, then reused */
     ngx_table_elt_t                *retry_after;
     ngx_table_elt_t                *cache_control;
-
+    ngx_http_opsauth_oauth_t       *oauth;          /* NULL: no endpoint */
     ngx_http_opsauth_introspection_t  *introspection;   /* NULL: none so far */
 
-    /* memory of the request, see ngx_http_opsauth_alloc() */
-    size_t                          used;
-    ngx_http_opsauth_ctx_t         *spare;          /* while nobody's */
+    /* undefined from here on, until somebody writes it */
 
-    /* a read that this request waits for; undefined until there is one */
+    u_char                          key[OA_DIGEST_LEN];
+    u_char                          room[NGX_HTTP_OPSAUTH_ROOM];
+
+    /* a read that this request waits for */
     ngx_opsauth_waiter_t            waiter;
     ngx_event_t                     event;          /* posted on completion */
     ngx_msec_t                      wait_started;
@@ -327,8 +340,6 @@ struct ngx_http_opsauth_ctx_s {
     ngx_str_t                       stale;          /* to fall back on */
 
     ngx_http_opsauth_rated_t        rate;           /* as ctx->rated says */
-
-    u_char                          room[NGX_HTTP_OPSAUTH_ROOM];
 };
 
 

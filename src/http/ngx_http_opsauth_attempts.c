@@ -22,19 +22,15 @@ static void ngx_http_opsauth_attempts_refuse(ngx_http_opsauth_ctx_t *ctx,
 
 
 ngx_uint_t
-ngx_http_opsauth_attempts_spent(ngx_http_opsauth_ctx_t *ctx)
+ngx_http_opsauth_attempts_spent(ngx_http_opsauth_loc_conf_t *olcf,
+    ngx_http_opsauth_ctx_t *ctx)
 {
     uint64_t                       now;
     const oa_rate_limit_t         *limit;
     ngx_opsauth_rate_key_t         key;
     ngx_opsauth_rate_slot_t       *slot;
-    ngx_http_opsauth_loc_conf_t   *olcf;
 
-    olcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_opsauth_module);
-
-    if (olcf->failure_rate == NULL
-        || ngx_http_opsauth_attempts_key(ctx, &key) != NGX_OK)
-    {
+    if (ngx_http_opsauth_attempts_key(ctx, &key) != NGX_OK) {
         return 0;
     }
 

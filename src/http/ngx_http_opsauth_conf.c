@@ -305,7 +305,7 @@ ngx_http_opsauth_merge_names(ngx_conf_t *cf, ngx_http_opsauth_loc_conf_t *conf)
         header = lists[n]->elts;
 
         for (i = 0; i < lists[n]->nelts; i++) {
-            name.name = header[i].name;
+            name.name = header[i].header.key;
 
             rc = ngx_http_opsauth_add_name(cf, &conf->names, &name);
 

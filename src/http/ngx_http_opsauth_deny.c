@@ -22,8 +22,14 @@ static ngx_int_t ngx_http_opsauth_challenge(ngx_http_request_t *r,
 static ngx_int_t ngx_http_opsauth_set_header(ngx_http_request_t *r,
     ngx_table_elt_t **slot, const char *name, ngx_str_t *value);
 static ngx_int_t ngx_http_opsauth_header_filter(ngx_http_request_t *r);
+ngx_http_opsauth_rare ngx_int_t ngx_http_opsauth_header_answer(
+    ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx);
 static ngx_int_t ngx_http_opsauth_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
+ngx_http_opsauth_rare ngx_int_t ngx_http_opsauth_subrequest_body(
+    ngx_http_request_t *r, ngx_chain_t *in);
+ngx_http_opsauth_rare ngx_int_t ngx_http_opsauth_page(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx, ngx_chain_t *in);
 static ngx_int_t ngx_http_opsauth_init_body(ngx_conf_t *cf, ngx_str_t *body,
     ngx_uint_t format, const oa_reason_info_t *info);
 
@@ -193,11 +199,31 @@ ngx_http_opsauth_set_header(ngx_http_request_t *r, ngx_table_elt_t **slot,
 static ngx_int_t
 ngx_http_opsauth_header_filter(ngx_http_request_t *r)
 {
-    ngx_str_t                     *type;
-    ngx_http_opsauth_ctx_t        *ctx, *who;
-    ngx_http_opsauth_loc_conf_t   *olcf;
+    ngx_http_opsauth_ctx_t       *ctx;
+    ngx_http_opsauth_loc_conf_t  *olcf;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_opsauth_module);
+    olcf = ngx_http_get_module_loc_conf(r, ngx_http_opsauth_module);
+
+    if (ctx && ctx->deny_status == 0
+        && ctx->credential.state != OA_STATE_DEPRECATED
+        && (ctx->rated == NGX_HTTP_OPSAUTH_RATE_NONE
+            || olcf->rate_headers == NGX_HTTP_OPSAUTH_RATE_HEADERS_OFF))
+    {
+        return ngx_http_next_header_filter(r);
+    }
+
+    return ngx_http_opsauth_header_answer(r, ctx);
+}
+
+
+ngx_http_opsauth_rare ngx_int_t
+ngx_http_opsauth_header_answer(ngx_http_request_t *r,
+    ngx_http_opsauth_ctx_t *ctx)
+{
+    ngx_str_t                     *type;
+    ngx_http_opsauth_ctx_t        *who;
+    ngx_http_opsauth_loc_conf_t   *olcf;
 
     /* a redirect takes nothing back of what was said about the credential */
 
@@ -257,20 +283,10 @@ ngx_http_opsauth_header_filter(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_opsauth_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
-    ngx_buf_t                     *b;
-    ngx_str_t                     *body;
-    ngx_chain_t                    out;
-    ngx_http_opsauth_ctx_t        *ctx;
-    ngx_http_opsauth_loc_conf_t   *olcf;
-    ngx_http_opsauth_main_conf_t  *omcf;
-    ngx_http_opsauth_introspection_t  *introspection;
+    ngx_http_opsauth_ctx_t  *ctx;
 
     if (r != r->main) {
-        introspection = ngx_http_opsauth_introspection_of(r);
-
-        return introspection
-               ? ngx_http_opsauth_introspection_filter(r, introspection, in)
-               : ngx_http_next_body_filter(r, in);
+        return ngx_http_opsauth_subrequest_body(r, in);
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_opsauth_module);
@@ -278,6 +294,33 @@ ngx_http_opsauth_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     if (ctx == NULL || ctx->page == 0 || in == NULL) {
         return ngx_http_next_body_filter(r, in);
     }
+
+    return ngx_http_opsauth_page(r, ctx, in);
+}
+
+
+ngx_http_opsauth_rare ngx_int_t
+ngx_http_opsauth_subrequest_body(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    ngx_http_opsauth_introspection_t  *introspection;
+
+    introspection = ngx_http_opsauth_introspection_of(r);
+
+    return introspection
+           ? ngx_http_opsauth_introspection_filter(r, introspection, in)
+           : ngx_http_next_body_filter(r, in);
+}
+
+
+ngx_http_opsauth_rare ngx_int_t
+ngx_http_opsauth_page(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
+    ngx_chain_t *in)
+{
+    ngx_buf_t                     *b;
+    ngx_str_t                     *body;
+    ngx_chain_t                    out;
+    ngx_http_opsauth_loc_conf_t   *olcf;
+    ngx_http_opsauth_main_conf_t  *omcf;
 
     /* nginx's page comes in one chain; whatever may follow it is dropped */
 

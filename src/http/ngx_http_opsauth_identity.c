@@ -7,11 +7,10 @@
  */
 
 #include "ngx_http_opsauth.h"
-#include "ngx_http_opsauth_compat.h"
 
 
-static ngx_int_t ngx_http_opsauth_identity_value(ngx_http_request_t *r,
-    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_identity_t *identity,
+ngx_http_opsauth_rare ngx_int_t ngx_http_opsauth_identity_value(
+    ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_identity_t *identity,
     ngx_str_t *value);
 static ngx_int_t ngx_http_opsauth_identity_set(ngx_conf_t *cf,
     ngx_http_opsauth_identity_t *header, ngx_str_t *name);
@@ -40,15 +39,16 @@ ngx_int_t
 ngx_http_opsauth_set_identity(ngx_http_request_t *r,
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx)
 {
-    ngx_str_t                     value;
-    ngx_uint_t                    i, n;
+    oa_str_t                      text;
+    ngx_uint_t                    n;
     ngx_list_t                   *list;
     ngx_list_part_t              *part;
     ngx_table_elt_t              *h;
-    ngx_http_opsauth_identity_t  *identity;
+    ngx_http_opsauth_identity_t  *identity, *last;
 
     n = olcf->identity->nelts;
     identity = olcf->identity->elts;
+    last = identity + n;
 
     if (n == 0) {
         return NGX_OK;
@@ -65,30 +65,38 @@ ngx_http_opsauth_set_identity(ngx_http_request_t *r,
     h = (ngx_table_elt_t *) (part + 1);
 
     part->elts = h;
-    part->nelts = 0;
     part->next = NULL;
 
-    for (i = 0; i < n; i++) {
+    for ( /* void */ ; identity < last; identity++) {
 
-        if (ngx_http_opsauth_identity_value(r, ctx, &identity[i], &value)
+        if (identity->offset) {
+            text = *(oa_str_t *) ((u_char *) ctx + identity->offset);
+
+            if (text.len == 0) {
+                continue;
+            }
+
+            *h = identity->header;
+            h->value = ngx_http_opsauth_str(text);
+            h++;
+
+            continue;
+        }
+
+        *h = identity->header;
+
+        if (ngx_http_opsauth_identity_value(r, ctx, identity, &h->value)
             != NGX_OK)
         {
             return NGX_ERROR;
         }
 
-        if (value.len == 0) {
-            continue;
+        if (h->value.len) {
+            h++;
         }
-
-        h->hash = identity[i].hash;
-        h->key = identity[i].name;
-        h->lowcase_key = identity[i].lowcase.data;
-        h->value = value;
-        ngx_http_opsauth_elt_init(h);
-
-        h++;
-        part->nelts++;
     }
+
+    part->nelts = h - (ngx_table_elt_t *) part->elts;
 
     if (part->nelts == 0) {
         return NGX_OK;
@@ -104,19 +112,13 @@ ngx_http_opsauth_set_identity(ngx_http_request_t *r,
 }
 
 
-static ngx_inline ngx_int_t
+/* one that doesn't stand in the context as it is */
+
+ngx_http_opsauth_rare ngx_int_t
 ngx_http_opsauth_identity_value(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_identity_t *identity,
     ngx_str_t *value)
 {
-    oa_str_t  *text;
-
-    if (identity->offset) {
-        text = (oa_str_t *) ((u_char *) ctx + identity->offset);
-        *value = ngx_http_opsauth_str(*text);
-        return NGX_OK;
-    }
-
     if (identity->source) {
         *value = ngx_http_opsauth_variable_value(ctx, identity->source);
         return NGX_OK;
@@ -131,7 +133,7 @@ ngx_http_opsauth_identity_value(ngx_http_request_t *r,
     if (!oa_text_is_header_safe(ngx_http_opsauth_view(value))) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "opsauth: identity header \"%V\" left out: its value "
-                      "has control bytes", &identity->name);
+                      "has control bytes", &identity->header.key);
         value->len = 0;
     }
 
@@ -189,7 +191,7 @@ ngx_http_opsauth_identity_header(ngx_conf_t *cf, ngx_command_t *cmd,
     header = olcf->identity->elts;
 
     for (i = 0; i < olcf->identity->nelts; i++) {
-        if (ngx_http_opsauth_same_name(&header[i].name, &value[1])) {
+        if (ngx_http_opsauth_same_name(&header[i].header.key, &value[1])) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "duplicate \"opsauth_identity_header %V\"",
                                &value[1]);
@@ -271,15 +273,14 @@ ngx_http_opsauth_identity_set(ngx_conf_t *cf,
 {
     ngx_memzero(header, sizeof(ngx_http_opsauth_identity_t));
 
-    header->name = *name;
-    header->lowcase.len = name->len;
-    header->lowcase.data = ngx_pnalloc(cf->pool, name->len);
-    if (header->lowcase.data == NULL) {
+    header->header.key = *name;
+    header->header.lowcase_key = ngx_pnalloc(cf->pool, name->len);
+    if (header->header.lowcase_key == NULL) {
         return NGX_ERROR;
     }
 
-    header->hash = ngx_hash_strlow(header->lowcase.data, name->data,
-                                   name->len);
+    header->header.hash = ngx_hash_strlow(header->header.lowcase_key,
+                                          name->data, name->len);
 
     return NGX_OK;
 }

@@ -107,7 +107,10 @@ ngx_http_opsauth_introspection_is_due(ngx_http_opsauth_loc_conf_t *olcf,
 
         /* who has a record already is not asked of: its account has none */
 
-        if (ctx->credential.id.len || ngx_http_opsauth_attempts_spent(ctx)) {
+        if (ctx->credential.id.len
+            || (olcf->failure_rate
+                && ngx_http_opsauth_attempts_spent(olcf, ctx)))
+        {
             return 0;
         }
 

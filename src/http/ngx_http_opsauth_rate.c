@@ -380,15 +380,30 @@ ngx_http_opsauth_rate_header(ngx_http_request_t *r, const char *name,
 }
 
 
-/* decimal digits that end at last; where they begin */
+/* decimal digits that end at last; where they begin. By twos: one number of
+   each response is never the same as the one before */
 
 static u_char *
 ngx_http_opsauth_rate_number(u_char *last, uint64_t n)
 {
-    do {
-        *--last = (u_char) ('0' + n % 10);
-        n /= 10;
-    } while (n);
+    static const u_char  twos[] =
+        "00010203040506070809" "10111213141516171819"
+        "20212223242526272829" "30313233343536373839"
+        "40414243444546474849" "50515253545556575859"
+        "60616263646566676869" "70717273747576777879"
+        "80818283848586878889" "90919293949596979899";
+
+    while (n >= 10) {
+        last -= 2;
+        ngx_memcpy(last, &twos[n % 100 * 2], 2);
+        n /= 100;
+
+        if (n == 0) {
+            return last;
+        }
+    }
+
+    *--last = (u_char) ('0' + n);
 
     return last;
 }

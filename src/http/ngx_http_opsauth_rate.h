@@ -143,8 +143,10 @@ void ngx_http_opsauth_rate_node_stop(ngx_http_opsauth_rate_node_t *node);
 
 /* ngx_http_opsauth_attempts.c */
 
-/* nothing more may be asked of Redis for this address */
-ngx_uint_t ngx_http_opsauth_attempts_spent(ngx_http_opsauth_ctx_t *ctx);
+/* nothing more may be asked of Redis for this address; where there is an
+   opsauth_failure_rate */
+ngx_uint_t ngx_http_opsauth_attempts_spent(ngx_http_opsauth_loc_conf_t *olcf,
+    ngx_http_opsauth_ctx_t *ctx);
 
 /* a verdict that may be a failed attempt is charged to the address, or becomes
    OA_REASON_ATTEMPTS */

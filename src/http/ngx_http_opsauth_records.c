@@ -26,6 +26,12 @@ static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
 static ngx_opsauth_status_e ngx_http_opsauth_read(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
     const ngx_opsauth_lookup_kind_t *kind, ngx_str_t *packed);
+ngx_http_opsauth_rare ngx_opsauth_status_e ngx_http_opsauth_read_answer(
+    ngx_http_opsauth_ctx_t *ctx, ngx_str_t *packed);
+ngx_http_opsauth_rare ngx_opsauth_status_e ngx_http_opsauth_read_anew(
+    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
+    const ngx_opsauth_lookup_kind_t *kind, ngx_opsauth_entry_t *entry,
+    ngx_str_t *packed);
 static ngx_opsauth_entry_t *ngx_http_opsauth_entry(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker);
 static u_char *ngx_http_opsauth_keep(ngx_http_opsauth_ctx_t *ctx,
@@ -268,34 +274,22 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_cache_e   fresh;
 
     if (ctx->waiting) {
-        ctx->waiting = 0;
-        ctx->answered = 0;
-        ctx->lookup_time += ngx_current_msec - ctx->wait_started;
-
-        if (ctx->answer == NGX_OPSAUTH_UNAVAILABLE) {
-            return ngx_http_opsauth_fall_back(ctx, packed);
-        }
-
-        *packed = ctx->packed;
-        return ctx->answer;
+        return ngx_http_opsauth_read_answer(ctx, packed);
     }
 
     entry = ngx_http_opsauth_entry(ctx, worker);
     fresh = ngx_opsauth_cache_get(&ctx->store->cache, ctx->key,
                                   ngx_current_msec, entry);
 
-    if (fresh >= NGX_OPSAUTH_CACHE_FRESH
-        && entry->type >= NGX_OPSAUTH_CACHE_INVALID)
-    {
-        ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_HIT);
+    if (fresh < NGX_OPSAUTH_CACHE_FRESH) {
+        if (fresh == NGX_OPSAUTH_CACHE_MISS) {
+            entry = NULL;
+        }
 
-        return (entry->type == NGX_OPSAUTH_CACHE_UNKNOWN)
-               ? NGX_OPSAUTH_UNKNOWN : NGX_OPSAUTH_INVALID;
+        return ngx_http_opsauth_read_anew(ctx, worker, kind, entry, packed);
     }
 
-    ctx->stale.len = 0;
-
-    if (fresh != NGX_OPSAUTH_CACHE_MISS && entry->type == kind->type) {
+    if (entry->type == kind->type) {
 
         packed->len = entry->len;
         packed->data = ngx_http_opsauth_keep(ctx, worker, entry);
@@ -303,25 +297,70 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
             return NGX_OPSAUTH_UNAVAILABLE;
         }
 
-        if (fresh >= NGX_OPSAUTH_CACHE_FRESH) {
-            ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_HIT);
+        /* while it is in use, nobody has to wait for its next read */
 
-            /* while it is in use, nobody has to wait for its next read */
-
-            if (fresh == NGX_OPSAUTH_CACHE_AGEING) {
-                (void) ngx_http_opsauth_start_read(ctx, worker, kind, NULL);
-            }
-
-            return NGX_OPSAUTH_FOUND;
+        if (fresh == NGX_OPSAUTH_CACHE_AGEING) {
+            (void) ngx_http_opsauth_start_read(ctx, worker, kind, NULL);
         }
 
-        ctx->stale = *packed;
+    } else if (entry->type < NGX_OPSAUTH_CACHE_INVALID) {
+        return ngx_http_opsauth_read_anew(ctx, worker, kind, NULL, packed);
+    }
+
+    ctx->cache = ngx_max(ctx->cache, NGX_HTTP_OPSAUTH_CACHE_HIT);
+
+    if (entry->type < NGX_OPSAUTH_CACHE_INVALID) {
+        return NGX_OPSAUTH_FOUND;
+    }
+
+    return (entry->type == NGX_OPSAUTH_CACHE_UNKNOWN) ? NGX_OPSAUTH_UNKNOWN
+                                                      : NGX_OPSAUTH_INVALID;
+}
+
+
+/* what the request has waited for */
+
+ngx_http_opsauth_rare ngx_opsauth_status_e
+ngx_http_opsauth_read_answer(ngx_http_opsauth_ctx_t *ctx, ngx_str_t *packed)
+{
+    ctx->waiting = 0;
+    ctx->answered = 0;
+    ctx->lookup_time += ngx_current_msec - ctx->wait_started;
+
+    if (ctx->answer == NGX_OPSAUTH_UNAVAILABLE) {
+        return ngx_http_opsauth_fall_back(ctx, packed);
+    }
+
+    *packed = ctx->packed;
+    return ctx->answer;
+}
+
+
+/* by asking Redis; entry: what may do where that can't be asked, or NULL */
+
+ngx_http_opsauth_rare ngx_opsauth_status_e
+ngx_http_opsauth_read_anew(ngx_http_opsauth_ctx_t *ctx,
+    ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
+    ngx_opsauth_entry_t *entry, ngx_str_t *packed)
+{
+    ngx_http_opsauth_loc_conf_t  *olcf;
+
+    ctx->stale.len = 0;
+
+    if (entry && entry->type == kind->type) {
+        ctx->stale.len = entry->len;
+        ctx->stale.data = ngx_http_opsauth_keep(ctx, worker, entry);
+        if (ctx->stale.data == NULL) {
+            return NGX_OPSAUTH_UNAVAILABLE;
+        }
     }
 
     /* the cache may still know it under another pepper */
 
-    if (kind->type == NGX_HTTP_OPSAUTH_CREDENTIAL && ctx->stale.len == 0
-        && ngx_http_opsauth_attempts_spent(ctx))
+    olcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_opsauth_module);
+
+    if (olcf->failure_rate && kind->type == NGX_HTTP_OPSAUTH_CREDENTIAL
+        && ctx->stale.len == 0 && ngx_http_opsauth_attempts_spent(olcf, ctx))
     {
         return NGX_OPSAUTH_UNKNOWN;
     }

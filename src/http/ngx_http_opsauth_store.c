@@ -336,6 +336,7 @@ ngx_http_opsauth_add_zone(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
 
     store->cache.lease = store->lease;
     store->cache.valid = store->cache_valid;
+    store->cache.spread = store->cache_valid / 10;
     store->cache.negative = store->cache_negative;
     store->cache.stale = store->stale;
 

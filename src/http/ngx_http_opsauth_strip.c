@@ -116,10 +116,15 @@ static void
 ngx_http_opsauth_strip_walk(ngx_http_request_t *r,
     ngx_http_opsauth_strip_t *strip)
 {
+    uint64_t                        lengths;
     ngx_uint_t                      i;
     ngx_list_part_t                *part;
     ngx_table_elt_t                *h;
     const ngx_http_opsauth_name_t  *name;
+
+    /* most of a request's headers have a length that none of the names has */
+
+    lengths = strip->olcf->names.lengths;
 
     part = &r->headers_in.headers.part;
     h = part->elts;
@@ -134,6 +139,10 @@ ngx_http_opsauth_strip_walk(ngx_http_request_t *r,
             part = part->next;
             h = part->elts;
             i = 0;
+        }
+
+        if (!(lengths & ngx_http_opsauth_length_bit(h[i].key.len))) {
+            continue;
         }
 
         name = ngx_http_opsauth_find_name(&strip->olcf->names, &h[i].key,
@@ -206,10 +215,6 @@ ngx_http_opsauth_find_name(const ngx_http_opsauth_names_t *names,
     size_t                          n;
     ngx_uint_t                      i;
     const ngx_http_opsauth_name_t  *name;
-
-    if (!(names->lengths & ngx_http_opsauth_length_bit(key->len))) {
-        return NULL;
-    }
 
     name = names->names.elts;
 

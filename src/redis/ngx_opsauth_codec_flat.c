@@ -14,57 +14,70 @@
 
 
 static ngx_inline ngx_uint_t ngx_opsauth_codec_is_crlf(const u_char *p);
-static ngx_inline u_char *ngx_opsauth_codec_short(u_char *p, size_t *len);
-static ngx_inline u_char *ngx_opsauth_codec_number(u_char *p, u_char *last,
-    size_t max, size_t *n);
+static ngx_inline ngx_uint_t ngx_opsauth_codec_is_nil(const u_char *p);
+static ngx_inline u_char *ngx_opsauth_codec_short(u_char *p, u_char type,
+    size_t *len);
+static u_char *ngx_opsauth_codec_number(u_char *p, u_char *last, size_t *n);
 
 
 u_char *
 ngx_opsauth_codec_flat(u_char *p, u_char *last, ngx_uint_t max_elements,
     size_t max_bytes, ngx_str_t *strings, ngx_uint_t *n)
 {
-    size_t      len, room;
+    size_t      len, bytes;
     u_char     *start;
-    ngx_str_t  *str;
-    ngx_uint_t  left;
+    ngx_str_t  *str, *end;
 
-    if (p == last || *p++ != '*') {
+    if (last - p < 5) {
         return NULL;
     }
 
-    p = ngx_opsauth_codec_number(p, last, max_elements, n);
+    start = p;
+    p = ngx_opsauth_codec_short(p, '*', n);
+
     if (p == NULL) {
-        return NULL;
-    }
 
-    str = strings;
-    room = max_bytes;
-
-    for (left = *n; left; left--, str++) {
-
-        if (last - p < 5) {                     /* "$-1\r\n", "$0\r\n\r\n" */
+        if (*start != '*') {
             return NULL;
         }
 
+        p = ngx_opsauth_codec_number(start + 1, last, n);
+    }
+
+    if (p == NULL || *n > max_elements) {
+        return NULL;
+    }
+
+    bytes = 0;
+    end = strings + *n;
+
+    for (str = strings; str < end; str++) {
+
+        if (p > last - 5) {                     /* "$-1\r\n", "$0\r\n\r\n" */
+            return NULL;
+        }
+
+        /* half the fields of a usual record are absent */
+
+        if (ngx_opsauth_codec_is_nil(p)) {
+            ngx_str_null(str);
+            p += 5;
+            continue;
+        }
+
         start = p;
-        p = ngx_opsauth_codec_short(p, &len);
+        p = ngx_opsauth_codec_short(p, '$', &len);
 
         if (p == NULL) {
-
-            if (ngx_memcmp(start, "$-1\r\n", 5) == 0) {
-                ngx_str_null(str);
-                p = start + 5;
-                continue;
-            }
 
             if (*start != '$') {
                 return NULL;
             }
 
-            p = ngx_opsauth_codec_number(start + 1, last, room, &len);
+            p = ngx_opsauth_codec_number(start + 1, last, &len);
         }
 
-        if (p == NULL || len > room || (size_t) (last - p) < len + 2
+        if (p == NULL || (size_t) (last - p) < len + 2
             || !ngx_opsauth_codec_is_crlf(p + len))
         {
             return NULL;
@@ -73,11 +86,11 @@ ngx_opsauth_codec_flat(u_char *p, u_char *last, ngx_uint_t max_elements,
         str->len = len;
         str->data = p;
 
-        room -= len;
+        bytes += len;
         p += len + 2;
     }
 
-    return p;
+    return (bytes <= max_bytes) ? p : NULL;
 }
 
 
@@ -88,18 +101,32 @@ ngx_opsauth_codec_is_crlf(const u_char *p)
 }
 
 
-/* the header of a string of less than 100 bytes, as most are; five bytes are
-   there. NULL: something else */
+/* five bytes are there, and the last one is looked at where the others match */
+
+static ngx_inline ngx_uint_t
+ngx_opsauth_codec_is_nil(const u_char *p)
+{
+    uint32_t  head, nil;
+
+    ngx_memcpy(&head, p, 4);
+    ngx_memcpy(&nil, "$-1\r", 4);
+
+    return head == nil && p[4] == LF;
+}
+
+
+/* the header of a string of less than 100 bytes, or of so many elements, as
+   most are; five bytes are there. NULL: something else */
 
 static ngx_inline u_char *
-ngx_opsauth_codec_short(u_char *p, size_t *len)
+ngx_opsauth_codec_short(u_char *p, u_char type, size_t *len)
 {
     size_t  first, second;
 
     first = (size_t) p[1] - '0';
     second = (size_t) p[2] - '0';
 
-    if (*p != '$' || first > 9) {
+    if (*p != type || first > 9) {
         return NULL;
     }
 
@@ -114,10 +141,10 @@ ngx_opsauth_codec_short(u_char *p, size_t *len)
 }
 
 
-/* digits and CRLF, no zero ahead of others; NULL: not that, or above max */
+/* digits and CRLF, no zero ahead of others; NULL: not that, or too many */
 
-static ngx_inline u_char *
-ngx_opsauth_codec_number(u_char *p, u_char *last, size_t max, size_t *n)
+static u_char *
+ngx_opsauth_codec_number(u_char *p, u_char *last, size_t *n)
 {
     size_t   value;
     u_char  *start, *end;
@@ -133,7 +160,7 @@ ngx_opsauth_codec_number(u_char *p, u_char *last, size_t max, size_t *n)
         value = value * 10 + (*p - '0');
     }
 
-    if (p == start || (*start == '0' && p - start > 1) || value > max
+    if (p == start || (*start == '0' && p - start > 1)
         || last - p < 2 || p[0] != CR || p[1] != LF)
     {
         return NULL;

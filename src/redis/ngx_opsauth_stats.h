@@ -81,16 +81,35 @@ ngx_opsauth_stats_now(void)
 }
 
 
+/* from one power of two to the next there is one bound at most: so it is the
+   bucket of the lower one, or the one behind it */
+
+static ngx_inline ngx_uint_t
+ngx_opsauth_stats_bucket(uint64_t us)
+{
+    ngx_uint_t  i;
+
+    /* by the number of us's highest bit */
+    static const u_char  first[20] = {
+        0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 12
+    };
+
+    if (us > ngx_opsauth_stats_bounds[NGX_OPSAUTH_STATS_BOUNDS - 1]) {
+        return NGX_OPSAUTH_STATS_BOUNDS;
+    }
+
+    i = first[63 - __builtin_clzll(us | 1)];
+
+    return i + (us > ngx_opsauth_stats_bounds[i]);
+}
+
+
 static ngx_inline void
 ngx_opsauth_stats_observe(ngx_opsauth_histogram_t *histogram, uint64_t us)
 {
     ngx_uint_t  i;
 
-    for (i = 0; i < NGX_OPSAUTH_STATS_BOUNDS; i++) {
-        if (us <= ngx_opsauth_stats_bounds[i]) {
-            break;
-        }
-    }
+    i = ngx_opsauth_stats_bucket(us);
 
     ngx_opsauth_stats_add(&histogram->buckets[i], 1);
     ngx_opsauth_stats_add(&histogram->sum, us);

@@ -173,7 +173,7 @@ ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
 
     /* up to a tenth less, so that what was filled together ends apart */
 
-    valid = cache->valid - cache->valid / 10 * key[16] / 256;
+    valid = cache->valid - cache->spread * key[16] / 256;
     bound = ngx_min(cache->lease, valid);
 
     if (age <= valid
@@ -187,8 +187,8 @@ ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
     }
 
     if (bound != 0 && age <= bound) {
-        return (age > bound - bound / 5) ? NGX_OPSAUTH_CACHE_AGEING
-                                         : NGX_OPSAUTH_CACHE_FRESH;
+        return (5 * age > 4 * bound) ? NGX_OPSAUTH_CACHE_AGEING
+                                     : NGX_OPSAUTH_CACHE_FRESH;
     }
 
     if (cache->stale) {

@@ -34,6 +34,7 @@ typedef struct {
     /* of the configuration; ms */
     ngx_msec_t                 lease;
     ngx_msec_t                 valid;
+    ngx_msec_t                 spread;      /* up to so much less than valid */
     ngx_msec_t                 negative;
     ngx_msec_t                 stale;       /* 0 = never */
 } ngx_opsauth_cache_t;

@@ -46,7 +46,7 @@ typedef u_char  ngx_opsauth_set_layout_t
 static ngx_uint_t ngx_opsauth_set_tag(const u_char *key);
 static uint64_t ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n,
     ngx_uint_t tag);
-static uint64_t ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag);
+static ngx_uint_t ngx_opsauth_set_ones(uint64_t bits);
 static ngx_uint_t ngx_opsauth_set_find(ngx_opsauth_set_t *set,
     const u_char *key);
 static ngx_int_t ngx_opsauth_set_copy(ngx_opsauth_set_t *set, ngx_uint_t slot,
@@ -181,17 +181,14 @@ ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
 
 void
 ngx_opsauth_set_close(ngx_opsauth_set_t *set,
-    ngx_opsauth_set_counters_t *counters)
+    ngx_opsauth_set_counters_t *counters, const ngx_opsauth_map_t *map)
 {
-    uint16_t           now[3];
-    ngx_uint_t         i;
-    ngx_opsauth_map_t  map;
+    uint16_t    now[3];
+    ngx_uint_t  i;
 
-    ngx_opsauth_set_map(set, &map);
-
-    now[0] = (uint16_t) (map.used - NGX_OPSAUTH_SLOT_FIRST);
-    now[1] = (uint16_t) __builtin_popcountll(map.starts);
-    now[2] = (uint16_t) __builtin_popcountll(map.starts & set->negatives);
+    now[0] = (uint16_t) (map->used - NGX_OPSAUTH_SLOT_FIRST);
+    now[1] = (uint16_t) ngx_opsauth_set_ones(map->starts);
+    now[2] = (uint16_t) ngx_opsauth_set_ones(map->starts & set->negatives);
 
     for (i = 0; i < 3; i++) {
         if (now[i] != set->held[i]) {
@@ -206,21 +203,28 @@ ngx_opsauth_set_close(ngx_opsauth_set_t *set,
 }
 
 
+/* where the processor's own instruction can't be counted on, the compiler's is
+   a call */
+
+static ngx_inline ngx_uint_t
+ngx_opsauth_set_ones(uint64_t bits)
+{
+    return bits ? (ngx_uint_t) __builtin_popcountll(bits) : 0;
+}
+
+
 /* replaces in place where the size allows, else by deleting and inserting */
 
 ngx_int_t
 ngx_opsauth_set_put(ngx_opsauth_set_t *set,
-    ngx_opsauth_set_counters_t *counters, const u_char *key,
-    ngx_msec_t fetched_at, ngx_uint_t type, ngx_uint_t negative,
-    const u_char *data, size_t len)
+    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map,
+    const u_char *key, ngx_msec_t fetched_at, ngx_uint_t type,
+    ngx_uint_t negative, const u_char *data, size_t len)
 {
     uint64_t             bit, mark;
     ngx_uint_t           n, slot;
     ngx_msec_t           stands;
-    ngx_opsauth_map_t    map;
     ngx_opsauth_head_t  *head;
-
-    ngx_opsauth_set_map(set, &map);
 
     n = ngx_opsauth_slots(len);
     mark = 0;
@@ -237,7 +241,7 @@ ngx_opsauth_set_put(ngx_opsauth_set_t *set,
 
         bit = ngx_opsauth_bit(slot);
 
-        if (ngx_opsauth_map_extent(&map, slot) == n
+        if (ngx_opsauth_map_extent(map, slot) == n
             && !negative == !(set->negatives & bit))
         {
             ngx_opsauth_set_write(set, slot, n, key, fetched_at, type, data,
@@ -248,7 +252,7 @@ ngx_opsauth_set_put(ngx_opsauth_set_t *set,
         /* a hot entry stays one when its size changes */
         mark = set->marks & bit;
 
-        ngx_opsauth_set_delete(set, &map, slot);
+        ngx_opsauth_set_delete(set, map, slot);
     }
 
     /*
@@ -257,7 +261,7 @@ ngx_opsauth_set_put(ngx_opsauth_set_t *set,
      * second chance, and a flood of entries used once evicts itself.
      */
 
-    slot = ngx_opsauth_set_room(set, counters, &map, n, negative);
+    slot = ngx_opsauth_set_room(set, counters, map, n, negative);
 
     if (slot) {
         ngx_opsauth_set_replace(set, counters, slot, n,
@@ -265,7 +269,7 @@ ngx_opsauth_set_put(ngx_opsauth_set_t *set,
 
     } else {
         slot = set->hand;
-        ngx_opsauth_set_insert(set, &map, slot, n, ngx_opsauth_set_tag(key));
+        ngx_opsauth_set_insert(set, map, slot, n, ngx_opsauth_set_tag(key));
     }
 
     bit = ngx_opsauth_bit(slot);
@@ -285,47 +289,18 @@ ngx_opsauth_set_put(ngx_opsauth_set_t *set,
 
 
 void
-ngx_opsauth_set_remove(ngx_opsauth_set_t *set, const u_char *key)
+ngx_opsauth_set_remove(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
+    const u_char *key)
 {
-    ngx_uint_t         slot;
-    ngx_opsauth_map_t  map;
+    ngx_uint_t  slot;
 
     __atomic_store_n(&set->count, set->count + 1, __ATOMIC_RELEASE);
 
     /* there is one, but damage must not leave another behind */
 
     while ((slot = ngx_opsauth_set_find(set, key)) != 0) {
-        ngx_opsauth_set_map(set, &map);
-        ngx_opsauth_set_delete(set, &map, slot);
+        ngx_opsauth_set_delete(set, map, slot);
     }
-}
-
-
-/* whatever stands in the tags, the result covers all that isn't free, in
-   extents of at least one slot */
-
-void
-ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map)
-{
-    uint64_t  mask;
-
-    mask = ~ngx_opsauth_set_match(set, NGX_OPSAUTH_TAG_FREE)
-           & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
-
-    if (mask == 0) {
-        map->used = NGX_OPSAUTH_SLOT_FIRST;
-        map->starts = 0;
-        return;
-    }
-
-    map->used = 64 - __builtin_clzll(mask);
-
-    /* everything up to there, except continuations */
-    mask = (~(uint64_t) 0 >> (64 - map->used))
-           & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
-
-    map->starts = (mask & ~ngx_opsauth_set_match(set, NGX_OPSAUTH_TAG_NEXT))
-                  | ngx_opsauth_bit(NGX_OPSAUTH_SLOT_FIRST);
 }
 
 
@@ -388,21 +363,40 @@ ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n, ngx_uint_t tag)
 #endif
 
 
-/* the slots with this tag, as bits; those under the header left out */
+/* whatever stands in the tags, the result covers all that isn't free, in
+   extents of at least one slot */
 
-static ngx_inline uint64_t
-ngx_opsauth_set_match(ngx_opsauth_set_t *set, ngx_uint_t tag)
+void
+ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map)
 {
-    uint64_t    mask;
+    uint64_t    free, next, mask;
     ngx_uint_t  i;
 
-    mask = 0;
+    free = 0;
+    next = 0;
 
     for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / NGX_OPSAUTH_STEP; i++) {
-        mask |= ngx_opsauth_set_step(set, i, tag) << (i * NGX_OPSAUTH_STEP);
+        free |= ngx_opsauth_set_step(set, i, NGX_OPSAUTH_TAG_FREE)
+                << (i * NGX_OPSAUTH_STEP);
+        next |= ngx_opsauth_set_step(set, i, NGX_OPSAUTH_TAG_NEXT)
+                << (i * NGX_OPSAUTH_STEP);
     }
 
-    return mask & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
+    mask = ~free & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
+
+    if (mask == 0) {
+        map->used = NGX_OPSAUTH_SLOT_FIRST;
+        map->starts = 0;
+        return;
+    }
+
+    map->used = 64 - __builtin_clzll(mask);
+
+    /* everything up to there, except continuations */
+    mask = (~(uint64_t) 0 >> (64 - map->used))
+           & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
+
+    map->starts = (mask & ~next) | ngx_opsauth_bit(NGX_OPSAUTH_SLOT_FIRST);
 }
 
 

@@ -146,6 +146,7 @@ ngx_opsauth_table_put(ngx_opsauth_table_t *table, const u_char *key,
     const u_char *data, size_t len)
 {
     ngx_int_t           rc;
+    ngx_opsauth_map_t   map;
     ngx_opsauth_set_t  *set;
 
     if (negative ? len > NGX_OPSAUTH_TABLE_NEGATIVE_MAX
@@ -161,12 +162,14 @@ ngx_opsauth_table_put(ngx_opsauth_table_t *table, const u_char *key,
 
     rc = ngx_opsauth_set_open(set, table->epoch, &table->counters);
 
+    ngx_opsauth_set_map(set, &map);
+
     if (rc == NGX_OK) {
-        rc = ngx_opsauth_set_put(set, &table->counters, key, fetched_at, type,
-                                 negative, data, len);
+        rc = ngx_opsauth_set_put(set, &table->counters, &map, key, fetched_at,
+                                 type, negative, data, len);
     }
 
-    ngx_opsauth_set_close(set, &table->counters);
+    ngx_opsauth_set_close(set, &table->counters, &map);
 
     return rc;
 }
@@ -175,6 +178,7 @@ ngx_opsauth_table_put(ngx_opsauth_table_t *table, const u_char *key,
 void
 ngx_opsauth_table_remove(ngx_opsauth_table_t *table, const u_char *key)
 {
+    ngx_opsauth_map_t   map;
     ngx_opsauth_set_t  *set;
 
     set = ngx_opsauth_table_set(table, key);
@@ -184,9 +188,10 @@ ngx_opsauth_table_remove(ngx_opsauth_table_t *table, const u_char *key)
 
     (void) ngx_opsauth_set_open(set, table->epoch, &table->counters);
 
-    ngx_opsauth_set_remove(set, key);
+    ngx_opsauth_set_map(set, &map);
+    ngx_opsauth_set_remove(set, &map, key);
 
-    ngx_opsauth_set_close(set, &table->counters);
+    ngx_opsauth_set_close(set, &table->counters, &map);
 }
 
 

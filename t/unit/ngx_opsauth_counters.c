@@ -11,6 +11,7 @@
 #include "tap.h"
 
 #include "../../src/shm/ngx_opsauth_counters.c"
+#include "../../src/redis/ngx_opsauth_stats.h"
 
 
 #define WORDS   7
@@ -309,9 +310,38 @@ test_again(void)
 }
 
 
+/* the bucket is the first whose bound is not below, for every us that may
+   differ */
+
+static void
+test_buckets(void)
+{
+    int         good;
+    uint64_t    us;
+    ngx_uint_t  i;
+
+    good = 1;
+
+    for (us = 0; us <= 1100000; us++) {
+        for (i = 0; i < NGX_OPSAUTH_STATS_BOUNDS; i++) {
+            if (us <= ngx_opsauth_stats_bounds[i]) {
+                break;
+            }
+        }
+
+        good &= (ngx_opsauth_stats_bucket(us) == i);
+    }
+
+    ok(good, "buckets of a histogram");
+    ok(ngx_opsauth_stats_bucket((uint64_t) -1) == NGX_OPSAUTH_STATS_BOUNDS,
+       "the last one has no bound");
+}
+
+
 int
 main(void)
 {
+    test_buckets();
     test_layout();
     test_lines();
     test_life();

@@ -56,7 +56,7 @@ checksums(void)
     size_t           i, k, n, bad;
     oa_str_t         key;
     oa_key_prefix_t  prefix, none;
-    unsigned char    text[160], *copy;
+    unsigned char    text[160], *copy, right;
 
     memset(&prefix, 0, sizeof(prefix));
     prefix.prefix = str("1");
@@ -110,6 +110,28 @@ checksums(void)
     }
 
     is_int(bad, 0, "random texts of every length, and each byte changed");
+
+    /* no other byte stands for a digit */
+
+    n = 9 + 20;
+    tap_random_bytes(text, n);
+    text[0] = '1';
+    append_checksum(text + n, naive_crc(text, n));
+    key = (oa_str_t) { n + OA_KEY_CHECKSUM_LEN, text };
+    bad = 0;
+
+    for (i = n; i < n + OA_KEY_CHECKSUM_LEN; i++) {
+        right = text[i];
+
+        for (k = 0; k < 256; k++) {
+            text[i] = (unsigned char) k;
+            bad += (oa_key_check(&prefix, key) == OA_OK) != (k == right);
+        }
+
+        text[i] = right;
+    }
+
+    is_int(bad, 0, "one byte alone is right at each place of a checksum");
 }
 
 

@@ -68,11 +68,13 @@ sub _callgrind {
     my $dir = $setup->dir;
     my $number = ++$setup->{callgrinds};
     my $name = "callgrind$number";
-    my @ports = map { OpsAuth::Port->take } 1, 2;
+    my @ports = map { OpsAuth::Port->take } 1 .. $setup->SERVERS;
     my $port = $ports[$scenario->{server}];
     my $main = 'master_process off;' . ($with ? $setup->gateway_main : '');
     my $conf = $setup->write_file("$name.conf",
-        $setup->conf($name, $main, $setup->http_part($with, @ports)));
+        # what is written once a second is not a request's, and there are few of
+        # those in a second here
+        $setup->conf($name, $main, $setup->http_part($with, \@ports, 'usage_interval 1h;')));
     my $pid = OpsAuth::Process->spawn(
         command => [$setup->on_core(0, 'valgrind', '--tool=callgrind',
             "--callgrind-out-file=$dir/$name.cost", $setup->{nginx}, '-e', "$dir/$name.log",

@@ -17,6 +17,8 @@ use OpsAuth::Process;
 
 use constant PREFIX   => 'bench_sk_live_';
 use constant PER_ACCOUNT => 100;        # keys of one account
+use constant SERVERS  => 4;             # of either nginx
+use constant RATE     => '1000000/s';   # that nobody comes to
 use constant PEPPER   => 'the pepper of the bench, a secret of nobody';
 
 my @BASE62 = ('0' .. '9', 'A' .. 'Z', 'a' .. 'z');
@@ -178,25 +180,29 @@ sub proxied {
 CONF
 }
 
-# Two servers in either: in the gateway each has a store of its own, and the
-# second store's cache is too small for the keys, so that each key is a miss.
+# The servers of either: in the gateway each has a store of its own. The second
+# store's cache is too small for the keys, so that each key is a miss; $usage:
+# further lines for those that count usage.
 sub http_part {
-    my ($self, $with, @ports) = @_;
+    my ($self, $with, $ports, $usage) = @_;
     my $text = $self->proxied;
-    my %cache = ($ports[0] => '64m', $ports[1] => '256k');
-    for my $port (@ports) {
+    my $counted = 'usage on; ' . ($usage // '');
+    my @store = ('cache 64m;', 'cache 256k;', ("cache 64m; $counted") x 2);
+    my @place = ($self->{place}, $self->{place}, 'opsauth_rate_headers off;', '');
+    for my $n (0 .. SERVERS - 1) {
+        my $port = $ports->[$n];
         $text .= <<"CONF" if $with;
     opsauth_store store$port {
         redis       redis://127.0.0.1:$self->{redis_port}/0;
         pepper_file @{[$self->dir]}/pepper;
         key_prefix  @{[PREFIX]} environment=live checksum=crc32;
-        cache       $cache{$port};
+        $store[$n]
         redis_timeout         5s;           # valgrind is slow, and so is a busy machine
         redis_connect_timeout 5s;
         $self->{store}
     }
 CONF
-        my $guard = $with ? "opsauth store$port; opsauth_require scope=read:tenants; $self->{place}" : '';
+        my $guard = $with ? "opsauth store$port; opsauth_require scope=read:tenants; $place[$n]" : '';
         $text .= <<"CONF";
     server {
         listen 127.0.0.1:$port backlog=1024;
@@ -241,13 +247,14 @@ sub keys {
     $self->write_file('pepper', PEPPER . "\n");
     chmod 0600, $self->dir . '/pepper';
 
-    my (@known, @unknown, @checksum);
+    my (@known, @unknown, @checksum, @rated);
     push @known, key() for 1 .. $self->{keys};
     push @unknown, key() for 1 .. $self->{keys};
     for (1 .. 1000) {
         my $key = key();
         substr($key, -1) =~ tr/0-9A-Za-z/1-9A-Za-z0/;
         push @checksum, $key;
+        push @rated, key();
     }
     $self->{sets} = {
         known    => $self->_set('known', \@known),
@@ -255,8 +262,10 @@ sub keys {
         unknown  => $self->_set('unknown', [@unknown[0 .. 999]]),
         flood    => $self->_set('flood', \@unknown),
         checksum => $self->_set('checksum', \@checksum),
+        rated    => $self->_set('rated', \@rated),
     };
-    $self->_records(\@known);
+    $self->_records(\@known, 0, $self->{rate});
+    $self->_records(\@rated, scalar @known, RATE);
 }
 
 sub _set {
@@ -268,9 +277,10 @@ sub _set {
 }
 
 # An account with an IP list, tenant and roles; a credential with two scopes.
-# Only what opsauth itself writes, so that the sizes are the usual ones.
+# Only what opsauth itself writes, so that the sizes are the usual ones. $n:
+# the first one's number; $rate: of their accounts.
 sub _records {
-    my ($self, $keys) = @_;
+    my ($self, $keys, $n, $rate) = @_;
     my $now = 1709164800;
     my @commands = (
         resp('HSET', 'opsauth:meta', 'v', 1),
@@ -278,14 +288,14 @@ sub _records {
             secret => hmac_sha256_hex('secret-of-the-bench-client-of-nobody', PEPPER),
             grants => 'client_credentials', auth_method => 'client_secret_basic',
             scopes => 'read:tenants', created => $now));
-    my $n = 0;
+    my $end = $n + @$keys;
     for my $key (@$keys) {
         my $account = sprintf 'acct_%06d', $n / PER_ACCOUNT;
         push @commands, resp('HSET', "opsauth:account:$account",
             name => "Account $account", description => 'of the bench', enabled => 1,
             tenant => sprintf('org_%06d', $n / PER_ACCOUNT), affiliate => $self->{all} ? 'aff_7' : '',
             roles => $self->{all} ? 'customer plans-and-rates' : '',
-            ips => '203.0.113.0/24 127.0.0.0/8', rate => $self->{rate}, refresh => 0,
+            ips => '203.0.113.0/24 127.0.0.0/8', rate => $rate, refresh => 0,
             created => $now, updated => $now) if $n % PER_ACCOUNT == 0;
         push @commands, resp('HSET',
             'opsauth:credential:' . hmac_sha256_hex($key, PEPPER),
@@ -294,7 +304,7 @@ sub _records {
             scopes => 'read:tenants write:tenants', expires => 0, created => $now,
             hint => substr $key, -4);
         $n++;
-        next unless @commands >= 1000 || $n == @$keys;
+        next unless @commands >= 1000 || $n == $end;
         $self->_pipeline(@commands);
         @commands = ();
     }
