@@ -149,10 +149,15 @@ subtest 'told of a failover' => sub {
     }
     $sentinel->script(SENTINEL => { array => ['127.0.0.1', $old->port] });
     $t->var(GROUP => 'redis+sentinel://mymaster@' . $sentinel->address);
-    $t->var(EXTRA => 'stale off; cache_valid 10m;');
+    $t->var(EXTRA => 'stale off; cache_valid 10m; usage on; usage_interval 100ms;');
     $t->config_http($CONF =~ s/lease \d+ms/lease 60s/r);
     $t->start;
     is(settles($t, $key, 204), 204, 'before');
+    my $counted = sub {
+        my ($redis) = @_;
+        return OpsAuth::Process->poll(20, sub { status($t, $others[0]); scalar @{$redis->cmd(qw(KEYS opsauth:usage:*))} });
+    };
+    ok($counted->($old), 'usage is counted, too');
 
     $store->{redis} = $new;
     $store->revoke($key);
@@ -178,6 +183,7 @@ subtest 'told of a failover' => sub {
     $new->resume;
     is(settles($t, $key, 401), 401, 'the new one is followed');
     is(settles($t, $others[0], 204), 204, 'for others, too');
+    ok($counted->($new), 'and by what counts usage');
     $t->allow_log(qr/is down/);
     $t->finish;
 };
