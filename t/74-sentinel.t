@@ -140,12 +140,13 @@ subtest 'told of a failover' => sub {
     my $sentinel = $t->fake_redis(name => 'SENTINEL');
     my ($old, $new) = map { $t->redis(name => $_) } qw(OLD NEW);
     my $store = $t->store(redis => $old);
-    my ($key, @others) = map { $store->key } 0 .. 40;
+    my ($key, @others) = map { $store->key } 0 .. 140;
+    my @warm = splice @others, 40;
     for my $redis ($new, $old) {
         $store->{redis} = $redis;
         $store->marker;
         $store->account('crm');
-        $store->credential($_, account => 'crm') for $key, @others;
+        $store->credential($_, account => 'crm') for $key, @others, @warm;
     }
     $sentinel->script(SENTINEL => { array => ['127.0.0.1', $old->port] });
     $t->var(GROUP => 'redis+sentinel://mymaster@' . $sentinel->address);
@@ -153,6 +154,13 @@ subtest 'told of a failover' => sub {
     $t->config_http($CONF =~ s/lease \d+ms/lease 60s/r);
     $t->start;
     is(settles($t, $key, 204), 204, 'before');
+    # what is not cached makes each worker connect
+    my %reader;
+    while (@warm && keys %reader < 4) {
+        my $r = $t->get('/', key => shift @warm);
+        $reader{$r->header('X-Worker')}++ if $r->status == 204;
+    }
+    is(scalar(keys %reader), 4, 'all workers have read from the old primary');
     my $counted = sub {
         my ($redis) = @_;
         return OpsAuth::Process->poll(20, sub { status($t, $others[0]); scalar @{$redis->cmd(qw(KEYS opsauth:usage:*))} });
