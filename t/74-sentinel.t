@@ -192,6 +192,11 @@ subtest 'told of a failover' => sub {
     is(settles($t, $key, 401), 401, 'the new one is followed');
     is(settles($t, $others[0], 204), 204, 'for others, too');
     ok($counted->($new), 'and by what counts usage');
+    ok(OpsAuth::Process->poll(20, sub {
+        my $before = $old->calls('hincrby');
+        for (1 .. 40) { status($t, $others[0]); sleep 0.05 }
+        return $old->calls('hincrby') == $before;
+    }), 'which leaves the old one alone');
     $t->allow_log(qr/is down/);
     $t->finish;
 };
