@@ -63,14 +63,31 @@ sub envelope {
     ok(exists $json->{success} && !$json->{success}, "$code is no success");
 }
 
-# --- Sentinel: t/74-sentinel.t has what it does ---------------------------------------
+# --- forms of Redis: what they do is in t/26-resolver.t, 70 to 75 -------------------------
 
 {
     my $t = OpsAuth::Test->new;
     $t->store(redis => $t->redis);
-    my $file = $t->write_file('sentinel.password', "sesame\n", 0600);
-    my ($exit, $said) = $t->nginx_t(example('sentinel.conf', qr{/etc/opsauth/(?:redis|sentinel)\.password} => $file));
-    is($exit, 0, 'sentinel.conf loads') or diag $said;
+    my $password = $t->write_file('redis.password', "sesame\n", 0600);
+    my $pki = $t->certificates;
+    my $own = $pki->issue('gateway', dns => ['gateway.test']);
+    my @password = (qr{/etc/opsauth/(?:redis|sentinel)\.password} => $password);
+    my %replace = (
+        'sentinel.conf'  => [],
+        # a name that nobody has to know
+        'redis-dns.conf' => [qr{redis://redis\.example\.com} => 'redis://redis.invalid'],
+        'redis-tls.conf' => [
+            qr{rediss://store\.redis\.example\.com} => 'rediss://store.invalid',
+            qr{/etc/opsauth/redis-ca\.pem} => $pki->ca,
+            qr{/etc/opsauth/gateway\.pem} => $own->{cert}, qr{/etc/opsauth/gateway\.key} => $own->{key},
+        ],
+    );
+    for my $name (sort keys %replace) {
+        my ($exit, $said) = $t->nginx_t(example($name, @password, @{$replace{$name}}));
+        is($exit, 0, "$name loads") or diag $said;
+        like($said, qr/host not found: "[\w.]+\.invalid:\d+".*it is looked up again at each connect/, 'with a warning of the name')
+            if $name ne 'sentinel.conf';
+    }
     $t->finish;
 }
 

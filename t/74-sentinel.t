@@ -140,19 +140,32 @@ subtest 'told of a failover' => sub {
     my $sentinel = $t->fake_redis(name => 'SENTINEL');
     my ($old, $new) = map { $t->redis(name => $_) } qw(OLD NEW);
     my $store = $t->store(redis => $old);
-    my ($key, @others) = map { $store->key } 0 .. 40;
+    my ($key, @others) = map { $store->key } 0 .. 140;
+    my @warm = splice @others, 40;
     for my $redis ($new, $old) {
         $store->{redis} = $redis;
         $store->marker;
         $store->account('crm');
-        $store->credential($_, account => 'crm') for $key, @others;
+        $store->credential($_, account => 'crm') for $key, @others, @warm;
     }
     $sentinel->script(SENTINEL => { array => ['127.0.0.1', $old->port] });
     $t->var(GROUP => 'redis+sentinel://mymaster@' . $sentinel->address);
-    $t->var(EXTRA => 'stale off; cache_valid 10m;');
+    $t->var(EXTRA => 'stale off; cache_valid 10m; usage on; usage_interval 100ms;');
     $t->config_http($CONF =~ s/lease \d+ms/lease 60s/r);
     $t->start;
     is(settles($t, $key, 204), 204, 'before');
+    # what is not cached makes each worker connect
+    my %reader;
+    while (@warm && keys %reader < 4) {
+        my $r = $t->get('/', key => shift @warm);
+        $reader{$r->header('X-Worker')}++ if $r->status == 204;
+    }
+    is(scalar(keys %reader), 4, 'all workers have read from the old primary');
+    my $counted = sub {
+        my ($redis) = @_;
+        return OpsAuth::Process->poll(20, sub { status($t, $others[0]); scalar @{$redis->cmd(qw(KEYS opsauth:usage:*))} });
+    };
+    ok($counted->($old), 'usage is counted, too');
 
     $store->{redis} = $new;
     $store->revoke($key);
@@ -178,6 +191,12 @@ subtest 'told of a failover' => sub {
     $new->resume;
     is(settles($t, $key, 401), 401, 'the new one is followed');
     is(settles($t, $others[0], 204), 204, 'for others, too');
+    ok($counted->($new), 'and by what counts usage');
+    ok(OpsAuth::Process->poll(20, sub {
+        my $before = $old->calls('hincrby');
+        for (1 .. 40) { status($t, $others[0]); sleep 0.05 }
+        return $old->calls('hincrby') == $before;
+    }), 'which leaves the old one alone');
     $t->allow_log(qr/is down/);
     $t->finish;
 };

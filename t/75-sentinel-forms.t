@@ -215,6 +215,23 @@ subtest 'host names' => sub {
     fails_over($t, $group, $store, $keys);
     my ($exit, $out, $err) = $opsauth->run(qw(account show crm));
     is($exit, 0, 'the command finds it, too') or diag $err;
+
+    # doctor reads in nginx.conf whether nginx can
+    my $doctor = sub {
+        my ($url, $resolver) = @_;
+        my $conf = $t->write_file('doctor.conf', "events { }\nhttp { $resolver opsauth_store main { redis $url; "
+            . 'pepper_file ' . $store->pepper_file . "; } server { resolver 127.0.0.1; } }\n");
+        delete local $opsauth->{env}{OPSAUTH_REDIS};
+        my ($exit, $out) = $opsauth->run('doctor', '-c', $conf);
+        return $out;
+    };
+    my $with = 'resolver ' . $dns->address . ';';
+    unlike($doctor->($group->url, $with), qr/(?:failure|warning) +(?:names|sentinels)/, 'doctor: a resolver');
+    like($doctor->($group->url, ''), qr/failure +sentinels +they name the primary by a host name, "localhost", which nginx does not look up\n\s+-> set nginx' resolver/,
+        'doctor: none');
+    like($doctor->('redis://redis.invalid', $with), qr/ok +names +nginx looks "redis\.invalid" up at each connect/, 'a server with a name');
+    like($doctor->('redis://redis.invalid', ''), qr/warning +names +nginx looks "redis\.invalid" up when it is started or reloaded/, 'without a resolver');
+    unlike($doctor->($_, ""), qr/^\w+ +names /m, "$_: no name") for 'redis://127.0.0.1', 'redis://[::1]', 'redis://localhost';
     $t->finish;
 };
 

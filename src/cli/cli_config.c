@@ -30,6 +30,9 @@ typedef struct {
     block_t             *stores;
     size_t               n;
     block_t             *open;          /* the block we are in, or NULL */
+    unsigned             depth;         /* of other blocks */
+    unsigned             http:1;        /* the outermost of them */
+    unsigned             resolver:1;
 } blocks_t;
 
 
@@ -188,6 +191,34 @@ block_directive(blocks_t *blocks, const cli_conf_item_t *item)
 }
 
 
+/* outside of opsauth_store; the file may also be one that http includes */
+static void
+block_other(blocks_t *blocks, const cli_conf_item_t *item)
+{
+    switch (item->what) {
+
+    case CLI_CONF_OPEN:
+        if (blocks->depth++ == 0) {
+            blocks->http = (strcmp(item->words[0], "http") == 0);
+        }
+
+        break;
+
+    case CLI_CONF_CLOSE:
+        blocks->depth -= (blocks->depth != 0);
+        break;
+
+    default:
+        if (strcmp(item->words[0], "resolver") == 0
+            && (blocks->depth == 0 || (blocks->depth == 1 && blocks->http)))
+        {
+            blocks->resolver = (item->n > 1
+                                && strcmp(item->words[1], "off") != 0);
+        }
+    }
+}
+
+
 static int
 block_item(void *data, const cli_conf_item_t *item)
 {
@@ -212,6 +243,7 @@ block_item(void *data, const cli_conf_item_t *item)
     if (item->what != CLI_CONF_OPEN
         || strcmp(item->words[0], "opsauth_store") != 0)
     {
+        block_other(blocks, item);
         return CLI_OK;
     }
 
@@ -338,6 +370,7 @@ config_file(cli_t *cli)
     if (rc == CLI_OK) {
         cli->config = store->config;
         cli->config.block = 1;
+        cli->config.resolver = blocks.resolver;
         cli->config.name = store->name;
         cli->config.block_user = store->config.user;
         cli->config.block_password_file = store->config.password_file;

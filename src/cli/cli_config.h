@@ -42,6 +42,7 @@ typedef struct {
     cli_setting_t       block_password_file;    /* options say besides */
     const char         *name;           /* of the block */
     unsigned            block:1;        /* there is one */
+    unsigned            resolver:1;     /* and "resolver" in its http */
     const char         *store;          /* the block to read, if it is known */
     unsigned            read:1;
 } cli_config_t;

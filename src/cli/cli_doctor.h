@@ -90,7 +90,8 @@ void cli_doctor_gateway_rights(cli_doctor_t *d);    /* cli_doctor_rights.c */
 void cli_doctor_operator_rights(cli_doctor_t *d);
 void cli_doctor_protection(cli_doctor_t *d);
 void cli_doctor_tls(cli_doctor_t *d);           /* cli_doctor_tls.c */
-void cli_doctor_sentinels(cli_doctor_t *d);     /* cli_doctor_sentinel.c */
+void cli_doctor_names(cli_doctor_t *d);         /* cli_doctor_sentinel.c */
+void cli_doctor_sentinels(cli_doctor_t *d);
 void cli_doctor_server(cli_doctor_t *d);        /* cli_doctor_server.c */
 void cli_doctor_settings(cli_doctor_t *d);      /* cli_doctor_settings.c */
 void cli_doctor_tracking(cli_doctor_t *d);      /* cli_doctor_feed.c */

@@ -1,6 +1,7 @@
 /*
- * opsauth doctor: which sentinels answer, and whether they agree. That the
- * primary says that it is one was seen when it was connected to.
+ * opsauth doctor: where the gateway finds Redis. Whether names are looked up
+ * again; which sentinels answer, and whether they agree. That the primary says
+ * that it is one was seen when it was connected to.
  */
 
 #include "cli.h"
@@ -10,6 +11,71 @@
 #include "cli_text.h"
 
 #include <string.h>
+
+#include <arpa/inet.h>
+
+
+static int
+is_address(const char *host)
+{
+    unsigned char  address[sizeof(struct in6_addr)];
+
+    return inet_pton(AF_INET, host, address) == 1
+           || inet_pton(AF_INET6, host, address) == 1;
+}
+
+
+/* whose address may change; this machine stays where it is */
+static const char *
+named(oa_str_t host)
+{
+    const char  *name;
+
+    name = cli_copy(host.data, host.len);
+
+    return (is_address(name) || strcmp(name, "localhost") == 0) ? NULL : name;
+}
+
+
+/* only nginx.conf tells whether nginx has a resolver */
+void
+cli_doctor_names(cli_doctor_t *d)
+{
+    unsigned         i;
+    const char      *error, *host;
+    oa_redis_url_t   url;
+
+    const cli_config_t  *config = &d->as_gateway;
+
+    if (!config->block || config->redis.value == NULL
+        || oa_redis_url_parse(cli_str(config->redis.value), &url, &error)
+           != OA_OK
+        || url.transport == OA_REDIS_UNIX)
+    {
+        return;
+    }
+
+    host = url.host.len ? named(url.host) : NULL;
+
+    for (i = 0; i < url.nhosts && host == NULL; i++) {
+        host = named(url.hosts[i].host);
+    }
+
+    if (host == NULL) {
+        return;
+    }
+
+    if (config->resolver) {
+        cli_doctor_say(d, CLI_DOCTOR_OK, "names", NULL,
+                       "nginx looks %s up at each connect", cli_quotez(host));
+        return;
+    }
+
+    cli_doctor_say(d, CLI_DOCTOR_WARNING, "names",
+                   "set nginx' resolver in http",
+                   "nginx looks %s up when it is started or reloaded, and not "
+                   "after a failover by DNS", cli_quotez(host));
+}
 
 
 void
@@ -71,6 +137,13 @@ cli_doctor_sentinels(cli_doctor_t *d)
                        "%u of %u tell where the primary is", answers,
                        url.nhosts);
         return;
+    }
+
+    if (config->block && !config->resolver && !is_address(first.host)) {
+        cli_doctor_say(d, CLI_DOCTOR_FAILURE, "sentinels",
+                       "set nginx' resolver in http",
+                       "they name the primary by a host name, %s, which nginx "
+                       "does not look up", cli_quotez(first.host));
     }
 
     if (others != 0) {
