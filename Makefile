@@ -21,6 +21,7 @@ MODULESDIR ?= /usr/lib/nginx/modules
 
 WARN     := -Wall -Wextra -Werror -Wno-unused-parameter
 HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+LDFLAGS  ?= -Wl,-z,relro -Wl,-z,now
 # the module as a whole, where compiler and linker can: a request goes through
 # small functions in many files. LTO= turns it off
 LTO      ?= $(shell d=$$(mktemp -d) && echo 'int one;' \
@@ -40,7 +41,7 @@ MOD_SRC  := ngx_http_opsauth_module.c config src/module.map $(wildcard src/core/
             src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch] src/oauth/*.[ch])
 
 .PHONY: all module cli unit deps deps-build interop demo demo-stop test check stress \
-        bench install uninstall static clean help
+        bench install uninstall static deb dist release-check clean help
 
 all: module cli
 
@@ -55,6 +56,9 @@ help:
 	@echo "make static      an nginx with the module built in (NGINX_SRC must be a full tree)"
 	@echo "make install     install module, command, man page, documentation (DESTDIR, PREFIX)"
 	@echo "make uninstall   remove what make install put there"
+	@echo "make deb         a Debian package, for the nginx of this Debian (docs/install.md)"
+	@echo "make dist        a tarball of what is committed"
+	@echo "make release-check  is this tree fit to be released? (ALL=1: package and image, too)"
 	@echo "make clean       remove build/"
 	@echo
 	@echo "NGINX_SRC=DIR    build against this nginx source tree instead of Debian's nginx-dev"
@@ -89,7 +93,7 @@ $(BUILD):
 # --- the module: nginx's own configure and make ------------------------------
 
 $(BUILD)/nginx/Makefile: config Makefile $(sort $(dir $(MOD_SRC))) | $(BUILD)/.tools
-	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/nginx" dynamic "$(CC)" "$(NGX_OPT) $(LTO)" "$(LTO)" $(NGINX_CONFIGURE)
+	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/nginx" dynamic "$(CC)" "$(NGX_OPT) $(LTO)" "$(LTO) $(LDFLAGS)" $(NGINX_CONFIGURE)
 	@touch $@
 
 $(MODULE): $(BUILD)/nginx/Makefile $(MOD_SRC)
@@ -98,7 +102,7 @@ $(MODULE): $(BUILD)/nginx/Makefile $(MOD_SRC)
 	@echo "built $@"
 
 static: $(BUILD)/.tools
-	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" "" $(NGINX_CONFIGURE)
+	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" "$(LDFLAGS)" $(NGINX_CONFIGURE)
 	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/static/Makefile binary
 	@echo "built $(BUILD)/static/nginx"
 
@@ -113,7 +117,7 @@ $(BUILD)/obj/cli/%.o: src/cli/%.c | $(BUILD)/.tools
 	@$(CC) $(CFLAGS_C) -Isrc/core -Isrc/cli -c $< -o $@
 
 $(CLI): $(CORE_OBJ) $(CLI_OBJ)
-	@$(CC) $(OPT) -o $@ $^ -lhiredis -ljansson -lpcre2-8 -lssl -lcrypto
+	@$(CC) $(OPT) $(LDFLAGS) -o $@ $^ -lhiredis -ljansson -lpcre2-8 -lssl -lcrypto
 	@echo "built $@"
 
 # written by the command from its own tables; it must run on this machine
@@ -189,6 +193,7 @@ test: deps
 
 check: all unit
 	@t/run $(T)
+	@[ -n "$(T)" ] || .ci/tests-passed mark "$(BUILD)"
 
 # the same as in the suite, but there for 20 seconds
 stress: all
@@ -231,6 +236,20 @@ uninstall:
 	    $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_opsauth \
 	    $(DESTDIR)$(PREFIX)/share/nginx/modules-available/mod-http-opsauth.conf
 	rm -rf $(DOCDIR)
+
+# --- releases --------------------------------------------------------------------
+
+deb:
+	@.ci/packages build deb
+	@.ci/build-deb "$(BUILD)"
+
+dist: | $(BUILD)
+	@v=opsauth-$$(.ci/version) && \
+	git archive --prefix=$$v/ HEAD | gzip -9n > $(BUILD)/$$v.tar.gz && \
+	echo "built $(BUILD)/$$v.tar.gz"
+
+release-check:
+	@.ci/release-check $(if $(ALL),--all) "$(BUILD)"
 
 clean:
 	rm -rf $(BUILD)

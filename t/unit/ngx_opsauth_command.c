@@ -141,7 +141,7 @@ test_classes(void)
         { "NOPERM this user has no permissions to run the 'set' command",
           "denied", "3 opsauth: redis \"redis://r\" of store \"main\" answers "
           "SET with NOPERM: the ACL of its user must allow what a gateway "
-          "needs that issues tokens, or that counts usage\n" },
+          "needs that issues tokens, counts usage or shares rates\n" },
         { "ERR The user executing the script can't run this command or "
           "subcommand script: 098, on @user_script:1.", "denied",
           "the ACL of its user must" },
