@@ -583,6 +583,12 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
                         config->redis.from, error);
     }
 
+    if (url.transport == OA_REDIS_CLUSTER) {
+        return cli_fail(CLI_USAGE, "the Redis address %s (%s) is not valid: "
+                        "redis+cluster:// (Cluster) is not supported here",
+                        cli_quotez(config->redis.value), config->redis.from);
+    }
+
     return (url.transport == OA_REDIS_SENTINEL)
            ? redis_reach_primary(redis, &url)
            : redis_reach(redis, &url, cli_copy(url.host.data, url.host.len),

@@ -59,6 +59,13 @@ ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (url.transport == OA_REDIS_CLUSTER) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid \"redis %V\": "
+                           "redis+cluster:// (Cluster) is not supported here, "
+                           "use redis:// or unix:/path", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
     store->url = value[1];
     store->redis.db = url.db;
     store->tls.on = url.tls;
