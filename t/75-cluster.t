@@ -1,0 +1,123 @@
+#!/usr/bin/perl
+
+# A Redis Cluster: records are found wherever their slot is, changes are told by
+# each primary, slots that move are followed.
+
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use OpsAuth::Cluster;
+use OpsAuth::Process;
+use OpsAuth::Test;
+
+my $LEASE = 0.5;
+
+my $CONF = <<"CONF";
+    opsauth_store main {
+        redis %%GROUP%%; pepper_file %%PEPPER%%; %%EXTRA%%
+        lease ${\($LEASE * 1000)}ms; redis_timeout 250ms; cache_negative 100ms;
+        key_prefix op365_sk_live_ environment=live checksum=crc32;
+    }
+    server {
+        listen 127.0.0.1:%%PORT_8080%%;
+        opsauth main;
+        location / {
+            add_header X-Cache \$opsauth_cache always;
+            add_header X-Reason \$opsauth_reason always;
+            add_header X-Worker \$pid always;
+            try_files /none =204;
+        }
+    }
+CONF
+
+sub gateway {
+    my (%o) = @_;
+    my $t = OpsAuth::Test->new(workers => $o{workers} // 2);
+    my $cluster = OpsAuth::Cluster->new(test => $t, %{$o{cluster} // {}});
+    my $store = $t->store(redis => $cluster);
+    $store->account('crm');
+    my @keys = map { $store->key } 1 .. $o{keys} // 30;
+    $store->credential($_, account => 'crm') for @keys;
+    $t->var(GROUP => $o{url} ? $o{url}->($cluster) : $cluster->url);
+    $t->var(EXTRA => $o{extra} // '');
+    $t->config_http($CONF);
+    return ($t, $cluster, $store, @keys);
+}
+
+sub status { my ($t, $key) = @_; return $t->get('/', key => $key)->status }
+sub cache  { my ($t, $key) = @_; return $t->get('/', key => $key)->header('X-Cache') }
+
+sub slot_of { my ($store, $key) = @_; return OpsAuth::Cluster::slot($store->name('credential', $store->digest($key))) }
+
+# covered by the feed of each primary: what was read before is served from the cache
+sub covered {
+    my ($t, @keys) = @_;
+    my ($n, $uncovered) = (0, 0);
+    OpsAuth::Process->poll(20, sub {
+        status($t, $_) for @keys;
+        sleep $LEASE + 0.2;
+        $uncovered = grep { cache($t, $_) ne 'hit' } @keys;
+        return $uncovered == 0;
+    });
+    return $uncovered == 0;
+}
+
+subtest 'records of all slots' => sub {
+    my ($t, $cluster, $store, @keys) = gateway();
+    $t->start;
+    is(scalar(grep { status($t, $_) == 204 } @keys), scalar @keys, 'each is served');
+    is(status($t, $store->key), 401, 'one that there is not');
+    my %owners = map { $cluster->owner(slot_of($store, $_))->port => 1 } @keys;
+    is(scalar keys %owners, 3, 'they stood on three nodes');
+
+    ok(covered($t, @keys), 'each primary covers its own, beyond the lease');
+    for my $node ($cluster->nodes) {
+        is(scalar(grep { $_->{name} =~ /^opsauth-main-\d+$/ } $node->clients) > 0, 1, 'a connection to ' . $node->port);
+    }
+
+    # a change is told by the primary that has it
+    my %seen;
+    for my $key (@keys) {
+        next if $seen{$cluster->owner(slot_of($store, $key))->port}++ >= 2;
+        $store->update($key, state => 'revoked');
+        my $since = time;
+        my $end = OpsAuth::Process->poll(10, sub { status($t, $key) == 401 ? time : 0 });
+        ok($end && $end - $since < $LEASE + 5, 'revoked');
+    }
+    is(scalar keys %seen, 3, 'on each of the three');
+    $t->finish;
+};
+
+subtest 'pushed, not waited for' => sub {
+    my ($t, $cluster, $store, @keys) = gateway(extra => 'cache_valid 300s;');
+    $t->config_http($CONF =~ s/lease \S+;/lease 30s;/r);
+    $t->start;
+    ok(OpsAuth::Process->poll(20, sub {
+        3 == grep { my $n = $_; grep { $_->{name} =~ /-feed$/ } map { { map { /^(.*?)=(.*)$/ } split / / } } split /\n/, $n->cmd('CLIENT', 'LIST') } $cluster->nodes
+    }), 'a feed from each');
+    status($t, $_) for @keys, @keys;
+    my %seen;
+    for my $key (@keys) {
+        next if $seen{$cluster->owner(slot_of($store, $key))->port}++;
+        is(cache($t, $key), 'hit', 'from the cache');
+        $store->update($key, state => 'revoked');
+        ok(OpsAuth::Process->poll(5, sub { status($t, $key) == 401 }), 'revoked, long before the lease ends');
+    }
+    $t->finish;
+};
+
+subtest 'nobody has set it up' => sub {
+    my ($t, $cluster, $store, @keys) = gateway();
+    $cluster->cmd('DEL', $store->name('meta'));
+    $t->start;
+    is(status($t, $keys[0]), 204, 'what is known is served');
+    is(status($t, $store->key), 503, 'what is not known may be missing');
+    $store->marker;
+    ok(OpsAuth::Process->poll(10, sub { status($t, $store->key) == 401 }), 'until there is the marker');
+    $t->finish;
+};
+
+done_testing();
