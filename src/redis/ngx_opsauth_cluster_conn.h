@@ -1,7 +1,8 @@
 /*
  * What the rooms of the cluster share; nobody outside src/redis includes it.
  *
- * ngx_opsauth_cluster.c        nodes, the way to them, redirections
+ * ngx_opsauth_cluster.c        the way to nodes, redirections
+ * ngx_opsauth_cluster_node.c   nodes
  * ngx_opsauth_cluster_feed.c   feeds, and whether primaries still are
  * ngx_opsauth_cluster_map.c    where slots are: who is asked, and when
  *
@@ -71,7 +72,7 @@ struct ngx_opsauth_cluster_s {
 };
 
 
-/* ngx_opsauth_cluster.c */
+/* ngx_opsauth_cluster_node.c */
 
 /* of a cell or, with cell 0, the i-th of the configuration; NULL: there is none,
    no memory */
@@ -84,6 +85,12 @@ ngx_opsauth_redis_t *ngx_opsauth_cluster_node_redis(
     ngx_opsauth_cluster_node_t *node);
 void ngx_opsauth_cluster_ref(ngx_opsauth_cluster_node_t *node);
 void ngx_opsauth_cluster_unref(ngx_opsauth_cluster_node_t *node);
+/* nobody finds it any more, and its connections are closed */
+void ngx_opsauth_cluster_remove(ngx_opsauth_cluster_node_t *node);
+
+
+/* ngx_opsauth_cluster.c */
+
 /* cells[c]: has it slots? returns how many have */
 ngx_uint_t ngx_opsauth_cluster_primaries(ngx_opsauth_cluster_t *cluster,
     u_char *cells);
