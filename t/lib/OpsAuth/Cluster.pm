@@ -115,7 +115,7 @@ sub cmd {
     my ($self, @words) = @_;
     my ($node, $asking, $last);
     $node = $self->{seen}{slot($words[1] // '')} // $self->node(1);
-    $node = (grep { $_->running } $self->nodes)[0] unless $node->running && !$node->{paused};
+    $node = (grep { $_->running && !$_->{paused} } $self->nodes)[0] unless $node->running && !$node->{paused};
     for (1 .. 100) {
         $node->cmd('ASKING') if $asking;
         my $reply = $node->try(@words);
