@@ -221,7 +221,7 @@ cli_cluster_open(cli_redis_t *redis, const oa_redis_url_t *url)
 {
     int              rc;
     unsigned         i;
-    const char      *said;
+    const char      *said, **former;
     cli_cluster_t   *cluster;
     cluster_node_t  *node;
 
@@ -248,9 +248,9 @@ cli_cluster_open(cli_redis_t *redis, const oa_redis_url_t *url)
         /* the last one tells why there is none */
 
         if (i + 1 < url->nhosts) {
-            cli_capture(&said);
+            former = cli_capture(&said);
             rc = map_ask(cluster, node);
-            cli_capture(NULL);
+            (void) cli_capture(former);
 
         } else {
             rc = map_ask(cluster, node);
@@ -312,6 +312,14 @@ cli_cluster_nodes(const cli_redis_t *redis, const cli_cluster_node_t **nodes,
     }
 
     return redis->cluster->n;
+}
+
+
+const cli_cluster_node_t *
+cli_cluster_owner(const cli_redis_t *redis, unsigned slot)
+{
+    return redis->cluster->owners[slot] ? &redis->cluster->owners[slot]->is
+                                        : NULL;
 }
 
 

@@ -46,6 +46,9 @@ int cli_cluster_receive(cli_redis_t *redis, const cli_command_t *command,
 
 int cli_cluster_patience(cli_redis_t *redis, int64_t seconds);
 
+/* whose a slot is; NULL: nobody's */
+const cli_cluster_node_t *cli_cluster_owner(const cli_redis_t *redis,
+    unsigned slot);
 /* nodes as CLUSTER SLOTS named them; *missing: slots that nobody has */
 size_t cli_cluster_nodes(const cli_redis_t *redis,
     const cli_cluster_node_t **nodes, unsigned *missing);
