@@ -120,4 +120,48 @@ subtest 'nobody has set it up' => sub {
     $t->finish;
 };
 
+# The users of the documentation, and nothing more: that they have all rights.
+sub rights {
+    my ($user) = @_;
+    open my $fh, '<', OpsAuth::Test->root . '/docs/redis.md' or die $!;
+    local $/;
+    my $text = <$fh>;
+    my ($rights) = $text =~ /^    ACL SETUSER $user on >PASSWORD (.*)$/m or die "no $user";
+    my ($more) = $text =~ /^    ACL SETUSER gateway (\+cluster.*)$/m or die 'no rights for a cluster';
+    return "$rights $more";
+}
+
+subtest 'with a user of its own' => sub {
+    my ($t, $cluster, $store, @keys) = gateway(
+        cluster => { server => { acl => ['user default on nopass ~* &* +@all', 'user gateway on >of-the-gateway ' . rights('gateway')] } },
+        extra => 'redis_user gateway; redis_password_file %%TESTDIR%%/redis.password;');
+    $t->secret('of-the-gateway');
+    $t->write_file('redis.password', "of-the-gateway\n", 0600);
+    $t->start;
+    is(scalar(grep { status($t, $_) == 204 } @keys), scalar @keys, 'each is served');
+    is(status($t, $store->key), 401, 'one that there is not');
+    ok(covered($t, @keys), 'and covered');
+    my $slot = slot_of($store, $keys[0]);
+    my ($from, $to) = ($cluster->owner($slot), (grep { $_ != $cluster->owner($slot) } $cluster->nodes)[0]);
+    $to->cmd('CLUSTER', 'SETSLOT', $slot, 'IMPORTING', $from->{cluster_id});
+    $from->cmd('CLUSTER', 'SETSLOT', $slot, 'MIGRATING', $to->{cluster_id});
+    $from->cmd('MIGRATE', $to->{host}, $to->port, $store->name('credential', $store->digest($keys[0])), 0, 5000);
+    is(status($t, $keys[0]), 204, 'by way of ASK') for 1 .. 4;
+    unlike($t->log, qr/NOPERM|refuses|is down/, 'nothing is refused');
+    $t->finish;
+};
+
+subtest 'nginx -t' => sub {
+    my $t = OpsAuth::Test->new;
+    $t->store(redis => $t->redis);
+    $t->var(EXTRA => '');
+    for (['redis+cluster://127.0.0.1/1', qr/database 0 alone/], ['redis+cluster://127.0.0.1;cache 64k', qr/"cache" of 65536 bytes.*too small/]) {
+        $t->var(GROUP => $_->[0]);
+        my ($exit, $said) = $t->nginx_t("events { } http { $CONF }");
+        isnt($exit, 0, $_->[0]);
+        like($said, $_->[1], 'is told');
+    }
+    $t->finish;
+};
+
 done_testing();

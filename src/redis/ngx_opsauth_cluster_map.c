@@ -168,6 +168,11 @@ ngx_opsauth_cluster_want(ngx_opsauth_cluster_t *cluster)
     ngx_msec_t                  age, wait;
     ngx_opsauth_cluster_map_t  *map;
 
+    if (cluster->doomed) {
+        /* what ends now may still look for another node */
+        return;
+    }
+
     map = cluster->map;
 
     if (map->wanted || map->quit) {

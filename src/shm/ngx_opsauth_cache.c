@@ -434,6 +434,10 @@ ngx_opsauth_cache_stats(ngx_opsauth_cache_t *cache,
                                           __ATOMIC_RELAXED);
     stats->covered_to = __atomic_load_n(&zone->coverage.to, __ATOMIC_RELAXED);
     stats->gaps = __atomic_load_n(&zone->coverage.gaps, __ATOMIC_RELAXED);
+
+    if (cache->nodes) {
+        ngx_opsauth_cache_nodes_stats(cache, stats);
+    }
 }
 
 

@@ -171,6 +171,10 @@ ngx_int_t ngx_opsauth_cache_take_cell(ngx_opsauth_cache_t *cache,
 void ngx_opsauth_cache_confirm_cell(ngx_opsauth_cache_t *cache,
     ngx_uint_t cell, uint64_t generation, uint64_t server, ngx_msec_t sent_at);
 
+/* no lock; the part of stats that is coverage's */
+void ngx_opsauth_cache_nodes_stats(ngx_opsauth_cache_t *cache,
+    ngx_opsauth_cache_stats_t *stats);
+
 /* see ngx_opsauth_nodes.h; these take the lock */
 ngx_uint_t ngx_opsauth_cache_cell(ngx_opsauth_cache_t *cache,
     const ngx_str_t *name);

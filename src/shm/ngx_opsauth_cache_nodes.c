@@ -230,6 +230,58 @@ ngx_opsauth_cache_confirm_cell(ngx_opsauth_cache_t *cache, ngx_uint_t cell,
 }
 
 
+/* what holds for all slots: the worst of their nodes */
+
+void
+ngx_opsauth_cache_nodes_stats(ngx_opsauth_cache_t *cache,
+    ngx_opsauth_cache_stats_t *stats)
+{
+    u_char                   has[NGX_OPSAUTH_NODES_MAX + 1];
+    uint64_t                 from, to;
+    ngx_uint_t               i, some, none;
+    ngx_opsauth_coverage_t  *coverage;
+
+    ngx_memzero(has, sizeof(has));
+
+    for (i = 0; i < OA_SLOTS; i++) {
+        has[ngx_opsauth_nodes_owner(cache->nodes, i)] = 1;
+    }
+
+    some = 0;
+    none = has[0];
+
+    for (i = 1; i <= NGX_OPSAUTH_NODES_MAX; i++) {
+        coverage = &cache->nodes->cells[i];
+
+        stats->gaps += __atomic_load_n(&coverage->gaps, __ATOMIC_RELAXED);
+
+        if (!has[i]) {
+            continue;
+        }
+
+        from = __atomic_load_n(&coverage->from, __ATOMIC_RELAXED);
+        to = __atomic_load_n(&coverage->to, __ATOMIC_RELAXED);
+
+        none |= (to == 0);
+
+        if (!some || (ngx_msec_int_t) (to - stats->covered_to) < 0) {
+            stats->covered_to = to;
+        }
+
+        if (!some || (ngx_msec_int_t) (from - stats->covered_from) > 0) {
+            stats->covered_from = from;
+        }
+
+        some = 1;
+    }
+
+    if (none || !some) {
+        stats->covered_from = 0;
+        stats->covered_to = 0;
+    }
+}
+
+
 ngx_uint_t
 ngx_opsauth_cache_cell(ngx_opsauth_cache_t *cache, const ngx_str_t *name)
 {
