@@ -10,6 +10,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use OpsAuth::Cluster;
+use OpsAuth::Command;
 use OpsAuth::Process;
 use OpsAuth::Test;
 
@@ -133,10 +134,11 @@ sub rights {
 
 subtest 'with a user of its own' => sub {
     my ($t, $cluster, $store, @keys) = gateway(
-        cluster => { server => { acl => ['user default on nopass ~* &* +@all', 'user gateway on >of-the-gateway ' . rights('gateway')] } },
-        extra => 'redis_user gateway; redis_password_file %%TESTDIR%%/redis.password;');
+        cluster => { server => { acl => ['user default on nopass ~* &* +@all', 'user gateway on >of-the-gateway ' . rights('gateway')] } });
     $t->secret('of-the-gateway');
-    $t->write_file('redis.password', "of-the-gateway\n", 0600);
+    my $file = $t->write_file('redis.password', "of-the-gateway\n", 0600);
+    $t->var(EXTRA => "redis_user gateway; redis_password_file $file;");
+    $t->config_http($CONF);
     $t->start;
     is(scalar(grep { status($t, $_) == 204 } @keys), scalar @keys, 'each is served');
     is(status($t, $store->key), 401, 'one that there is not');
@@ -151,15 +153,39 @@ subtest 'with a user of its own' => sub {
     $t->finish;
 };
 
+subtest 'over TLS' => sub {
+    my $t = OpsAuth::Test->new(workers => 2);
+    my $pki = $t->certificates;
+    my $own = $pki->issue('redis', ip => ['127.0.0.1']);
+    my $cluster = OpsAuth::Cluster->new(test => $t, args => ['--tls-cluster', 'yes'],
+        server => { tls => { cert => $own->{cert}, key => $own->{key}, ca => $pki->ca } });
+    my $store = $t->store(redis => $cluster);
+    $store->account('crm');
+    my @keys = map { $store->key } 1 .. 12;
+    $store->credential($_, account => 'crm') for @keys;
+    like($cluster->url, qr/^rediss\+cluster:/, 'rediss+cluster://');
+    $t->var(GROUP => $cluster->url);
+    $t->var(EXTRA => 'redis_ssl_trusted_certificate ' . $pki->ca . ';');
+    $t->config_http($CONF);
+    $t->start;
+    is(scalar(grep { status($t, $_) == 204 } @keys), scalar @keys, 'each is served');
+    ok(covered($t, @keys), 'and covered');
+    my $opsauth = OpsAuth::Command->new($t, OPSAUTH_PEPPER_FILE => $store->pepper_file, OPSAUTH_KEY_PREFIX => 'live=op365_sk_live_',
+        OPSAUTH_REDIS => $cluster->url);
+    my ($exit, $out, $err) = $opsauth->run(qw(account show crm --cacert), $pki->ca);
+    is($exit, 0, 'the command, too') or diag $err;
+    ($exit, $out, $err) = $opsauth->run(qw(account show crm));
+    isnt($exit, 0, 'which verifies');
+    $t->finish;
+};
+
 subtest 'nginx -t' => sub {
     my $t = OpsAuth::Test->new;
     $t->store(redis => $t->redis);
     $t->var(EXTRA => '');
     for (['redis+cluster://127.0.0.1/1', qr/database 0 alone/], ['redis+cluster://127.0.0.1;cache 64k', qr/"cache" of 65536 bytes.*too small/]) {
         $t->var(GROUP => $_->[0]);
-        my ($exit, $said) = $t->nginx_t("events { } http { $CONF }");
-        isnt($exit, 0, $_->[0]);
-        like($said, $_->[1], 'is told');
+        like($t->config_error($CONF), $_->[1], $_->[0]);
     }
     $t->finish;
 };

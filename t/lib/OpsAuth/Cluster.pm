@@ -162,6 +162,7 @@ sub move {
 sub url {
     my ($self, @nodes) = @_;
     @nodes = $self->nodes unless @nodes;
+    return 'rediss+cluster://' . join ',', map { "$_->{host}:" . $_->tls_port } @nodes if $nodes[0]{tls};
     return 'redis+cluster://' . join ',', map { $_->address } @nodes;
 }
 
