@@ -26,58 +26,13 @@
 #include "../../src/core/oa_text.c"
 #include "../../src/core/oa_slot.c"
 #include "../../src/redis/ngx_opsauth_command.c"
+#include "ngx_opsauth_no_cluster.h"
 #include "tap.h"
 
 
 #define OK          "*1\r\n$2\r\nok\r\n"
 #define MARKED      "*1\r\n$1\r\n1\r\n"
 #define SECRET      "s3cr3t-of-a-client"
-
-
-/* --- a cluster: there is none ------------------------------------------------ */
-
-ngx_opsauth_cluster_t *
-ngx_opsauth_cluster_create(ngx_opsauth_redis_conf_t *conf, ngx_log_t *log)
-{
-    return NULL;
-}
-
-
-void
-ngx_opsauth_cluster_destroy(ngx_opsauth_cluster_t *cluster)
-{
-    abort();
-}
-
-
-void
-ngx_opsauth_cluster_trouble(ngx_opsauth_redis_t *redis)
-{
-    abort();
-}
-
-
-void
-ngx_opsauth_cluster_unmark(ngx_opsauth_cluster_t *cluster)
-{
-    abort();
-}
-
-
-ngx_opsauth_redis_t *
-ngx_opsauth_cluster_route(ngx_opsauth_cluster_t *cluster, ngx_uint_t slot)
-{
-    abort();
-}
-
-
-ngx_opsauth_redis_t *
-ngx_opsauth_cluster_follow(ngx_opsauth_cluster_t *cluster,
-    ngx_opsauth_redis_t *redis, ngx_uint_t slot, ngx_opsauth_reply_t *reply,
-    ngx_uint_t *asking)
-{
-    abort();
-}
 
 
 /* --- what nginx has ------------------------------------------------------- */
