@@ -93,6 +93,27 @@ subtest 'export and import' => sub {
     ok_run('one is rotated', qw(key rotate --grace 1h), $id);
 };
 
+subtest 'doctor' => sub {
+    my ($exit, $out, $err) = $opsauth->run('doctor');
+    is($exit, 0, 'all is well') or diag $out, $err;
+    like($out, qr/^ok\s+cluster\s+3 primaries have all 16384 slots/m, 'the slots');
+    is(scalar(() = $out =~ /^ok\s+tracking /mg), 3, 'each primary announces');
+    is(scalar(() = $out =~ /^ok\s+version /mg), 3, 'and tells its version');
+    like($out, qr/^ok\s+cluster rights /m, 'rights');
+
+    $_->cmd(qw(ACL SETUSER gw on >of-a-gateway resetkeys %R~opsauth:credential:* %R~opsauth:account:* %R~opsauth:meta resetchannels &__redis__:invalidate
+        &opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking +cluster|slots), $_ == $cluster->node(1) ? '+role' : '-role')
+        for $cluster->nodes;
+    my $conf = $t->write_file('doctor.conf', "http { opsauth_store main { redis " . $cluster->url . "; redis_user gw; redis_password_file "
+        . $t->write_file('doctor.password', "of-a-gateway\n", 0600) . "; pepper_file " . $store->pepper_file . "; } }");
+    my $other = OpsAuth::Command->new($t);
+    ($exit, $out, $err) = $other->run('doctor', '-c', $conf);
+    is($exit, 1, 'rights that are missing');
+    is(scalar(() = $out =~ /^failure\s+cluster rights .* answers \+role/mg), 2, 'on those where they are') or diag $out;
+    like($out, qr/ACL SETUSER gw \+cluster\|info/, 'with the remedy');
+    like($out, qr/ACL SETUSER gw \+asking/, 'for each');
+};
+
 subtest 'what can be wrong' => sub {
     my ($exit, $out, $err) = $opsauth->run(qw(account list --redis), 'redis+cluster://127.0.0.1:' . $t->port('NOBODY') . ',' . $cluster->node(2)->address);
     is($exit, 0, 'a node that is not there is passed by') or diag $err;

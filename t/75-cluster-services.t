@@ -120,6 +120,40 @@ subtest 'nodes that send to one another' => sub {
     $t->finish;
 };
 
+# each of them gets a cell among 64, and the connections to the ones before are
+# given up
+subtest 'nodes that come and go' => sub {
+    my $t = OpsAuth::Test->new(workers => 2);
+    my $one = $t->fake_redis(name => 'FAKE');
+    my $store = $t->store(redis => $one);
+    $store->account('crm');
+    my $key = $store->key;
+    $store->credential($key, account => 'crm');
+    my $slot = OpsAuth::Cluster::slot($store->name('credential', $store->digest($key)));
+    $t->var(GROUP => 'redis+cluster://' . $one->address);
+    $t->config_http($CONF);
+    $t->allow_log(qr/./);
+    my $port = $one->port;
+    $one->script('CLUSTER INFO' => { bulk => "cluster_current_epoch:3\r\n" },
+        'CLUSTER SLOTS' => { raw => "*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n\$0\r\n\r\n:$port\r\n\$1\r\nx\r\n" });
+    $t->start;
+    is($t->get('/', key => $key)->status, 204, 'served');
+    my @workers = sort $t->workers;
+    my $name = $store->name('credential', $store->digest($key));
+    my $n = 0;
+    for my $i (1 .. 150) {
+        # nobody is there; where slots are is asked again, and the first one says so again
+        $one->script("HMGET $name" => ["-MOVED $slot 127.1.$i.1:" . $t->port('NOBODY'), 'default']);
+        $store->update($key, name => "n$i");
+        $n += $t->get('/', key => $key)->status == 503;
+    }
+    cmp_ok($n, '>', 0, 'sent away') or diag $n;
+    $one->script("HMGET $name" => undef);
+    ok(OpsAuth::Process->poll(30, sub { $t->get('/', key => $key)->status == 204 }), 'served again');
+    is("@{[sort $t->workers]}", "@workers", 'by the same workers');
+    $t->finish;
+};
+
 subtest 'what CLUSTER SLOTS may say' => sub {
     my $t = OpsAuth::Test->new(workers => 1);
     my $one = $t->fake_redis(name => 'FAKE');
