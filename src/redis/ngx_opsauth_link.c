@@ -77,6 +77,7 @@ ngx_opsauth_link_enter(ngx_opsauth_link_t *link)
 void
 ngx_opsauth_link_leave(ngx_opsauth_link_t *link)
 {
+    void                     (*release)(ngx_opsauth_redis_conf_t *conf);
     ngx_opsauth_redis_conf_t  *conf;
 
     if (--link->busy) {
@@ -86,12 +87,16 @@ ngx_opsauth_link_leave(ngx_opsauth_link_t *link)
     link->kind->publish(link);
 
     if (link->doomed) {
+
+        /* a node's configuration outlives the link, its own does not */
+
         conf = link->conf;
+        release = conf->release;
 
         link->kind->free(link);
 
-        if (conf->release) {
-            conf->release(conf);
+        if (release) {
+            release(conf);
         }
     }
 }
