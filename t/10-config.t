@@ -114,8 +114,8 @@ subtest 'stores' => sub {
 subtest 'redis' => sub {
     my @bad = (['redis+sentinel://127.0.0.1:1', 'name', 'redis+sentinel://name@host'], ['redis+sentinel://u:sesame@127.0.0.1', 'may not stand in the URL', 'redis_sentinel_password_file'], ['redis+sentinel://m@127.0.0.1:1,127.0.0.1:1', 'twice'], ['redis+sentinel://m@no-such-host.invalid', 'host not found'],
         ['rediss://u:sesame@127.0.0.1', 'may not stand in the URL'], ['u:se@same@127.0.0.1', 'expected'],
-        ['redis+cluster://127.0.0.1:1', 'Cluster', 'redis:// or unix'], ['redis://u:sesame@127.0.0.1', 'may not stand in the URL', 'redis_password_file'],
-        ['127.0.0.1:6379', 'expected redis://host[:port][/db], rediss:// for TLS, redis+sentinel://name@host[:port],host[:port][/db], or unix:/path[?db=n]'], ['redis://', 'host is missing'], ['http://127.0.0.1', 'expected redis://'],
+        ['redis+cluster://', 'hosts are missing'], ['redis+cluster://127.0.0.1:1/2', 'database 0'], ['redis+cluster://u:sesame@127.0.0.1', 'may not stand in the URL', 'redis_password_file'], ['redis+cluster://127.0.0.1,127.0.0.1:6379', 'twice'], ['redis+cluster://no-such-host.invalid', 'host not found'], ['redis://u:sesame@127.0.0.1', 'may not stand in the URL', 'redis_password_file'],
+        ['127.0.0.1:6379', 'expected redis://host[:port][/db], rediss:// for TLS, redis+sentinel://name@host[:port],host[:port][/db], redis+cluster://host[:port],host[:port], or unix:/path[?db=n]'], ['redis://', 'host is missing'], ['http://127.0.0.1', 'expected redis://'],
         ['redis://127.0.0.1:0', 'port'], ['redis://127.0.0.1:65536', 'port'], ['redis://127.0.0.1:x', 'port'], ['redis://127.0.0.1:', 'port'],
         ['redis://127.0.0.1:6379/16384', 'database'], ['redis://127.0.0.1/-1', 'database'], ['redis://127.0.0.1/x', 'database'],
         ['redis://127.0.0.1/0?x=1', 'parameters'], ['redis://::1', 'brackets'], ['redis://[::1', ']'], ['redis://[x]:1', 'IPv6'], ['unix:redis.sock', 'absolute'],

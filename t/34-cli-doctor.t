@@ -290,7 +290,7 @@ subtest 'primary and replica' => sub {
 subtest 'a node of a cluster' => sub {
     my $node = $t->redis(name => 'NODE', cluster => 1);
     doctor('--redis', $node->url);
-    says('failure', 'cluster', qr/not supported/);
+    says('failure', 'cluster', qr/one node of a cluster/);
     $node->stop;
 };
 

@@ -195,6 +195,13 @@ cli_doctor_ask(cli_doctor_t *d, cli_redis_t *redis,
     cli_capture(NULL);
 
     if (rc == CLI_OK) {
+
+        /* a node that has not got the key has looked at the rights before */
+
+        if (d->clustered && cli_doctor_is_error(reply, "MOVED")) {
+            reply->type = REDIS_REPLY_STATUS;
+        }
+
         return reply;
     }
 
@@ -351,8 +358,8 @@ find_users(cli_doctor_t *d)
 }
 
 
-static int
-log_in(cli_doctor_t *d)
+int
+cli_doctor_log_in(cli_doctor_t *d)
 {
     const char  *said;
 
@@ -474,7 +481,10 @@ doctor_run(cli_t *cli)
     cli_doctor_pepper(&d);
     cli_doctor_password(&d);
 
-    if (log_in(&d)) {
+    if (cli_doctor_is_cluster(&d)) {
+        cli_doctor_cluster(&d);
+
+    } else if (cli_doctor_log_in(&d)) {
         examine(&d);
     }
 

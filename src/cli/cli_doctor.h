@@ -39,6 +39,7 @@ typedef struct {
     const char         *oauth;          /* where tokens are taken in, NULL:
                                            nowhere */
     unsigned            oauth_uses;     /* cli_doctor_oauth.c */
+    int                 clustered;      /* it is a node that is looked at */
     size_t              counts[4];
     json_t             *checks;         /* with --json */
 } cli_doctor_t;
@@ -60,6 +61,9 @@ redisReply *cli_doctor_ask(cli_doctor_t *d, cli_redis_t *redis,
 /* another connection of this user, closed by cli_redis_close(); 0: said why */
 int cli_doctor_connect(cli_doctor_t *d, const cli_config_t *config,
     cli_redis_t *redis);
+
+/* both users, at d->as_gateway's Redis; 0: said why */
+int cli_doctor_log_in(cli_doctor_t *d);
 
 /* <prefix><rest> */
 const char *cli_doctor_name(const cli_doctor_t *d, const char *rest);
@@ -90,6 +94,8 @@ void cli_doctor_gateway_rights(cli_doctor_t *d);    /* cli_doctor_rights.c */
 void cli_doctor_operator_rights(cli_doctor_t *d);
 void cli_doctor_protection(cli_doctor_t *d);
 void cli_doctor_tls(cli_doctor_t *d);           /* cli_doctor_tls.c */
+int cli_doctor_is_cluster(const cli_doctor_t *d);   /* cli_doctor_cluster.c */
+void cli_doctor_cluster(cli_doctor_t *d);
 void cli_doctor_names(cli_doctor_t *d);         /* cli_doctor_sentinel.c */
 void cli_doctor_sentinels(cli_doctor_t *d);
 void cli_doctor_server(cli_doctor_t *d);        /* cli_doctor_server.c */

@@ -223,11 +223,13 @@ role(cli_doctor_t *d)
         return;
     }
 
-    if (cli_doctor_info_number(d, "cluster_enabled", &n) && n != 0) {
+    if (!d->clustered && cli_doctor_info_number(d, "cluster_enabled", &n)
+        && n != 0)
+    {
         cli_doctor_say(d, CLI_DOCTOR_FAILURE, "cluster",
-                       "use a server with cluster-enabled no",
-                       "this is a node of a cluster, which is not supported "
-                       "in this version");
+                       "give redis+cluster:// and some of its nodes",
+                       "this is one node of a cluster, and has some of the "
+                       "slots at most");
     }
 
     text = cli_doctor_info(d, "role");

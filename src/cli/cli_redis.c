@@ -3,6 +3,7 @@
  */
 
 #include "cli.h"
+#include "cli_cluster.h"
 #include "cli_file.h"
 #include "cli_memory.h"
 #include "cli_sentinel.h"
@@ -43,7 +44,8 @@ static const refusal_t  refusals[] = {
       "address" },
     { "MASTERDOWN", "is a replica that has lost its primary: give the "
       "primary's address" },
-    { "MOVED", "is a node of a cluster, which is not supported here" },
+    { "MOVED", "is a node of a cluster: give redis+cluster://" },
+    { "CLUSTERDOWN", "is a cluster that does not serve all slots" },
     { "OOM", "has no memory left for writes (maxmemory)" },
     { "MISCONF", "takes no writes since it can't save to disk" },
     { "WRONGTYPE", "holds something else under this name: it is not of "
@@ -276,6 +278,20 @@ cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
     void    *reply;
     size_t   i, sent;
 
+    for (i = 0; redis->cluster != NULL && i < n; i++) {
+        rc = cli_cluster_run(redis, commands[i], &replies[i]);
+
+        if (rc != CLI_OK) {
+            return rc;
+        }
+
+        redis_keep(redis, replies[i]);
+    }
+
+    if (redis->cluster != NULL) {
+        return CLI_OK;
+    }
+
     sent = 0;
 
     for (i = 0; i < n; i++) {
@@ -310,14 +326,15 @@ cli_redis_pipeline(cli_redis_t *redis, cli_command_t *const *commands,
 int
 cli_redis_append(cli_redis_t *redis, const cli_command_t *command)
 {
-    return wire_append(redis, command);
+    return (redis->cluster != NULL) ? cli_cluster_append(redis, command)
+                                    : wire_append(redis, command);
 }
 
 
 int
 cli_redis_flush(cli_redis_t *redis)
 {
-    return wire_write(redis, "writing");
+    return (redis->cluster != NULL) ? CLI_OK : wire_write(redis, "writing");
 }
 
 
@@ -326,6 +343,10 @@ cli_redis_next(cli_redis_t *redis, redisReply **reply)
 {
     int    rc;
     void  *next;
+
+    if (redis->cluster != NULL) {
+        return cli_cluster_next(redis, reply);
+    }
 
     rc = wire_reply(redis, &next, "reading");
 
@@ -369,6 +390,10 @@ cli_redis_send(cli_redis_t *redis, const cli_command_t *command)
 {
     int  rc;
 
+    if (redis->cluster != NULL) {
+        return cli_cluster_send(redis, command);
+    }
+
     rc = wire_append(redis, command);
 
     return (rc == CLI_OK) ? wire_write(redis, command->words[0]) : rc;
@@ -381,6 +406,10 @@ cli_redis_receive(cli_redis_t *redis, const cli_command_t *command,
 {
     int    rc;
     void  *r;
+
+    if (redis->cluster != NULL) {
+        return cli_cluster_receive(redis, command, reply);
+    }
 
     rc = wire_reply(redis, &r, command->words[0]);
 
@@ -466,8 +495,8 @@ redis_hang_up(cli_redis_t *redis)
 
 
 /* the server itself, wherever the URL or the sentinels say that it is */
-static int
-redis_reach(cli_redis_t *redis, const oa_redis_url_t *url, const char *host,
+int
+cli_redis_reach(cli_redis_t *redis, const oa_redis_url_t *url, const char *host,
     unsigned port)
 {
     int             rc;
@@ -537,7 +566,7 @@ redis_reach_primary(cli_redis_t *redis, const oa_redis_url_t *url)
         rc = cli_sentinel_primary(config, url, &host, &port);
 
         if (rc == CLI_OK) {
-            rc = redis_reach(redis, url, host, port);
+            rc = cli_redis_reach(redis, url, host, port);
         }
 
         if (rc == CLI_OK) {
@@ -583,9 +612,13 @@ cli_redis_open(cli_redis_t *redis, const cli_config_t *config, int64_t timeout)
                         config->redis.from, error);
     }
 
+    if (url.transport == OA_REDIS_CLUSTER) {
+        return cli_cluster_open(redis, &url);
+    }
+
     return (url.transport == OA_REDIS_SENTINEL)
            ? redis_reach_primary(redis, &url)
-           : redis_reach(redis, &url, cli_copy(url.host.data, url.host.len),
+           : cli_redis_reach(redis, &url, cli_copy(url.host.data, url.host.len),
                          url.port);
 }
 
@@ -594,6 +627,10 @@ int
 cli_redis_patience(cli_redis_t *redis, int64_t seconds)
 {
     struct timeval  tv;
+
+    if (redis->cluster != NULL) {
+        return cli_cluster_patience(redis, seconds);
+    }
 
     tv.tv_sec = (time_t) seconds;
     tv.tv_usec = 0;
@@ -618,69 +655,12 @@ cli_redis_close(cli_redis_t *redis)
 {
     cli_redis_forget(redis, 0);
     free(redis->replies);
+
+    if (redis->cluster != NULL) {
+        cli_cluster_close(redis);
+    }
+
     redis_hang_up(redis);
 
     memset(redis, 0, sizeof(*redis));
-}
-
-
-cli_command_t *
-cli_command(const char *name, oa_str_t key)
-{
-    cli_command_t  *command;
-
-    command = cli_alloc(sizeof(cli_command_t));
-    cli_command_addz(command, name);
-
-    if (key.data != NULL) {
-        cli_command_add(command, key);
-    }
-
-    return command;
-}
-
-
-void
-cli_command_add(cli_command_t *command, oa_str_t word)
-{
-    size_t  room;
-
-    if (command->n == command->room) {
-        room = command->room * 2 + 8;
-        command->words = cli_grow(command->words,
-                                  command->n * sizeof(char *),
-                                  room * sizeof(char *));
-        command->lens = cli_grow(command->lens, command->n * sizeof(size_t),
-                                 room * sizeof(size_t));
-        command->room = room;
-    }
-
-    command->words[command->n] = (word.len == 0) ? ""
-                                                 : (const char *) word.data;
-    command->lens[command->n] = word.len;
-    command->n++;
-}
-
-
-void
-cli_command_addz(cli_command_t *command, const char *word)
-{
-    cli_command_add(command, cli_str(word));
-}
-
-
-oa_str_t
-cli_reply_str(const redisReply *reply)
-{
-    oa_str_t  s = oa_null;
-
-    if (reply != NULL
-        && (reply->type == REDIS_REPLY_STRING
-            || reply->type == REDIS_REPLY_STATUS))
-    {
-        s.data = (const unsigned char *) reply->str;
-        s.len = reply->len;
-    }
-
-    return s;
 }

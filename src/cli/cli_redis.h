@@ -12,6 +12,7 @@
 #include <hiredis/hiredis.h>
 
 #include "oa_core.h"
+#include "oa_url.h"
 #include "cli_config.h"
 #include "cli_tls.h"
 
@@ -29,9 +30,12 @@ typedef struct {
 } cli_command_t;
 
 
+typedef struct cli_cluster_s  cli_cluster_t;
+
 typedef struct {
-    redisContext        *context;
+    redisContext        *context;       /* of a cluster: see cli_cluster.h */
     cli_tls_t           *tls;           /* NULL: plain */
+    cli_cluster_t       *cluster;       /* NULL: one server */
     unsigned             heard:1;       /* it answered something */
     const cli_config_t  *config;
     redisReply         **replies;
@@ -43,6 +47,11 @@ typedef struct {
 
 int cli_redis_open(cli_redis_t *redis, const cli_config_t *config,
     int64_t timeout);
+
+/* this server, with user, password and TLS of redis->config; redis->timeout is
+   set, and a context that is left must be closed */
+int cli_redis_reach(cli_redis_t *redis, const oa_redis_url_t *url,
+    const char *host, unsigned port);
 
 /*
  * Gives back the replies behind the first n (redis->n of before), where there

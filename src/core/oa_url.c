@@ -26,6 +26,8 @@ static oa_rc_t oa_url_tcp(oa_str_t rest, oa_redis_url_t *url,
     const char **error);
 static oa_rc_t oa_url_sentinel(oa_str_t rest, oa_redis_url_t *url,
     const char **error);
+static oa_rc_t oa_url_cluster(oa_str_t rest, oa_redis_url_t *url,
+    const char **error);
 static oa_rc_t oa_url_db(oa_str_t *rest, oa_redis_url_t *url,
     const char **error);
 static oa_rc_t oa_url_list(oa_str_t text, unsigned port, oa_redis_url_t *url,
@@ -69,17 +71,18 @@ oa_redis_url_parse(oa_str_t text, oa_redis_url_t *url, const char **error)
         return oa_url_sentinel(rest, url, error);
     }
 
-    if (oa_url_starts(text, "redis+cluster://", &rest)
-        || oa_url_starts(text, "rediss+cluster://", &rest))
-    {
-        *error = "redis+cluster:// (Cluster) is not supported here, "
-                 "use redis:// or unix:/path";
-
-    } else {
-        *error = "expected redis://host[:port][/db], rediss:// for TLS, "
-                 "redis+sentinel://name@host[:port],host[:port][/db], or "
-                 "unix:/path[?db=n]";
+    if (oa_url_starts(text, "redis+cluster://", &rest)) {
+        return oa_url_cluster(rest, url, error);
     }
+
+    if (oa_url_starts(text, "rediss+cluster://", &rest)) {
+        url->tls = 1;
+        return oa_url_cluster(rest, url, error);
+    }
+
+    *error = "expected redis://host[:port][/db], rediss:// for TLS, "
+             "redis+sentinel://name@host[:port],host[:port][/db], "
+             "redis+cluster://host[:port],host[:port], or unix:/path[?db=n]";
 
     return OA_INVALID;
 }
@@ -183,6 +186,38 @@ oa_url_sentinel(oa_str_t rest, oa_redis_url_t *url, const char **error)
 }
 
 
+/* host[:port],host[:port]... */
+
+static oa_rc_t
+oa_url_cluster(oa_str_t rest, oa_redis_url_t *url, const char **error)
+{
+    url->transport = OA_REDIS_CLUSTER;
+
+    if (rest.len == 0) {
+        *error = "hosts are missing, expected "
+                 "redis+cluster://host[:port],host[:port]";
+        return OA_INVALID;
+    }
+
+    if (memchr(rest.data, '@', rest.len) != NULL) {
+        *error = "user and password may not stand in the URL, "
+                 "use redis_user and redis_password_file";
+        return OA_INVALID;
+    }
+
+    if (oa_url_db(&rest, url, error) != OA_OK) {
+        return OA_INVALID;
+    }
+
+    if (url->db != 0) {
+        *error = "a cluster has database 0 alone, leave the number out";
+        return OA_INVALID;
+    }
+
+    return oa_url_list(rest, OA_REDIS_PORT, url, error);
+}
+
+
 /* takes [/db] off the end; "redis://host/" is often written and means 0 */
 
 static oa_rc_t
@@ -257,7 +292,7 @@ oa_url_list(oa_str_t text, unsigned port, oa_redis_url_t *url,
             return OA_INVALID;
         }
 
-        /* it would have two votes */
+        /* of sentinels it would have two votes */
 
         for (i = 0; i < url->nhosts; i++) {
             if (url->hosts[i].port == host->port

@@ -1,8 +1,8 @@
 /*
  * Where Redis is: redis://host[:port][/db], redis://[v6]:port/db,
- * redis+sentinel://name@host[:port],host[:port]/db, the same with rediss:// or
- * rediss+sentinel:// for TLS, unix:/path[?db=n]. redis+cluster:// is known by
- * name, so that an error can say what it is.
+ * redis+sentinel://name@host[:port],host[:port]/db,
+ * redis+cluster://host[:port],host[:port], the same with rediss://,
+ * rediss+sentinel:// or rediss+cluster:// for TLS, unix:/path[?db=n].
  */
 
 #ifndef OA_URL_H
@@ -14,14 +14,15 @@
 #define OA_REDIS_PORT    6379
 #define OA_SENTINEL_PORT  26379
 #define OA_REDIS_DB_MAX  16383
-/* in a list; Sentinel groups have 3 or 5 */
+/* in a list; Sentinel groups have 3 or 5, and of a cluster a few will do */
 #define OA_REDIS_HOSTS_MAX  16
 
 
 typedef enum {
     OA_REDIS_TCP = 1,
     OA_REDIS_UNIX,
-    OA_REDIS_SENTINEL
+    OA_REDIS_SENTINEL,
+    OA_REDIS_CLUSTER
 } oa_redis_transport_t;
 
 
@@ -37,7 +38,8 @@ typedef struct {
     unsigned              port;         /* TCP only */
     oa_str_t              path;         /* unix only */
     oa_str_t              name;         /* of the primary; Sentinel only */
-    oa_redis_host_t       hosts[OA_REDIS_HOSTS_MAX];  /* of the sentinels */
+    oa_redis_host_t       hosts[OA_REDIS_HOSTS_MAX];  /* of the sentinels, or
+                                                       nodes to begin with */
     unsigned              nhosts;
     unsigned              db;
     unsigned              tls:1;        /* not unix */

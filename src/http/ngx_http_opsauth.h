@@ -29,6 +29,7 @@
 #include "ngx_opsauth_counters.h"
 #include "ngx_opsauth_feed.h"
 #include "ngx_opsauth_watch.h"
+#include "ngx_opsauth_cluster.h"
 #include "ngx_opsauth_lookup.h"
 #include "ngx_opsauth_redis.h"
 #include "ngx_http_opsauth_rate.h"
@@ -415,6 +416,21 @@ ngx_uint_t ngx_http_opsauth_log_once(ngx_http_opsauth_worker_t *worker,
 
 ngx_int_t ngx_http_opsauth_init_process(ngx_cycle_t *cycle);
 void ngx_http_opsauth_stop_watches(ngx_http_opsauth_store_t *store);
+/* hooks of feeds; owner: the store */
+void ngx_http_opsauth_changed(void *owner, ngx_str_t *key);
+void ngx_http_opsauth_flushed(void *owner);
+
+
+/* ngx_http_opsauth_cluster.c */
+
+/* the store is in a Redis Cluster; NGX_ERROR: no memory */
+ngx_int_t ngx_http_opsauth_cluster(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store);
+/* of a store in a cluster, as ngx_opsauth_cache_replaced() and _fill() */
+ngx_uint_t ngx_http_opsauth_cluster_replaced(ngx_http_opsauth_store_t *store,
+    ngx_opsauth_flight_t *flight);
+void ngx_http_opsauth_cluster_fill(ngx_http_opsauth_store_t *store,
+    ngx_opsauth_flight_t *flight, ngx_uint_t type, u_char *data, size_t len);
 
 
 /* ngx_http_opsauth_identity.c */

@@ -14,6 +14,10 @@ static ngx_int_t ngx_http_opsauth_address_server(ngx_conf_t *cf,
     ngx_http_opsauth_store_t *store, oa_redis_url_t *url);
 static ngx_int_t ngx_http_opsauth_address_sentinels(ngx_conf_t *cf,
     ngx_http_opsauth_store_t *store, oa_redis_url_t *url);
+static ngx_int_t ngx_http_opsauth_address_cluster(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store, oa_redis_url_t *url);
+static ngx_opsauth_redis_sentinel_t *ngx_http_opsauth_address_list(
+    ngx_conf_t *cf, ngx_http_opsauth_store_t *store, oa_redis_url_t *url);
 static ngx_int_t ngx_http_opsauth_address_host(ngx_conf_t *cf,
     ngx_http_opsauth_store_t *store, oa_str_t host, ngx_uint_t port,
     ngx_url_t *u);
@@ -63,9 +67,20 @@ ngx_http_opsauth_store_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     store->redis.db = url.db;
     store->tls.on = url.tls;
 
-    rc = (url.transport == OA_REDIS_SENTINEL)
-         ? ngx_http_opsauth_address_sentinels(cf, store, &url)
-         : ngx_http_opsauth_address_server(cf, store, &url);
+    switch (url.transport) {
+
+    case OA_REDIS_SENTINEL:
+        rc = ngx_http_opsauth_address_sentinels(cf, store, &url);
+        break;
+
+    case OA_REDIS_CLUSTER:
+        rc = ngx_http_opsauth_address_cluster(cf, store, &url);
+        break;
+
+    default:
+        rc = ngx_http_opsauth_address_server(cf, store, &url);
+        break;
+    }
 
     return (rc == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
@@ -132,19 +147,43 @@ static ngx_int_t
 ngx_http_opsauth_address_sentinels(ngx_conf_t *cf,
     ngx_http_opsauth_store_t *store, oa_redis_url_t *url)
 {
+    store->redis.primary = ngx_http_opsauth_str(url->name);
+    store->redis.sentinels = ngx_http_opsauth_address_list(cf, store, url);
+    store->redis.nsentinels = url->nhosts;
+
+    return store->redis.sentinels ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_address_cluster(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store, oa_redis_url_t *url)
+{
+    store->redis.seeds = ngx_http_opsauth_address_list(cf, store, url);
+    store->redis.nseeds = url->nhosts;
+
+    return store->redis.seeds ? ngx_http_opsauth_cluster(cf, store)
+                              : NGX_ERROR;
+}
+
+
+/* NULL: the error was logged, or there is no memory */
+
+static ngx_opsauth_redis_sentinel_t *
+ngx_http_opsauth_address_list(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
+    oa_redis_url_t *url)
+{
     ngx_url_t                      u;
     ngx_uint_t                     i;
-    ngx_opsauth_redis_sentinel_t  *sentinel;
+    ngx_opsauth_redis_sentinel_t  *list, *sentinel;
 
-    sentinel = ngx_pcalloc(cf->pool, url->nhosts
-                                     * sizeof(ngx_opsauth_redis_sentinel_t));
-    if (sentinel == NULL) {
-        return NGX_ERROR;
+    list = ngx_pcalloc(cf->pool, url->nhosts
+                                 * sizeof(ngx_opsauth_redis_sentinel_t));
+    if (list == NULL) {
+        return NULL;
     }
 
-    store->redis.primary = ngx_http_opsauth_str(url->name);
-    store->redis.sentinels = sentinel;
-    store->redis.nsentinels = url->nhosts;
+    sentinel = list;
 
     for (i = 0; i < url->nhosts; i++, sentinel++) {
 
@@ -152,7 +191,7 @@ ngx_http_opsauth_address_sentinels(ngx_conf_t *cf,
                                           url->hosts[i].port, &u)
             != NGX_OK)
         {
-            return NGX_ERROR;
+            return NULL;
         }
 
         sentinel->name = u.url;
@@ -163,7 +202,7 @@ ngx_http_opsauth_address_sentinels(ngx_conf_t *cf,
         sentinel->named = ngx_http_opsauth_address_named(&u);
     }
 
-    return NGX_OK;
+    return list;
 }
 
 

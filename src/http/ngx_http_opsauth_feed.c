@@ -10,8 +10,6 @@
 
 static ngx_int_t ngx_http_opsauth_start_feed(ngx_http_opsauth_store_t *store,
     ngx_log_t *log);
-static void ngx_http_opsauth_changed(void *owner, ngx_str_t *key);
-static void ngx_http_opsauth_flushed(void *owner);
 static ngx_int_t ngx_http_opsauth_certified(void *owner, uint64_t server,
     ngx_msec_t resolved, ngx_msec_t started, ngx_msec_t sent_at);
 static ngx_int_t ngx_http_opsauth_found(void *owner, uint64_t server,
@@ -99,6 +97,12 @@ ngx_http_opsauth_start_feed(ngx_http_opsauth_store_t *store, ngx_log_t *log)
 
     prefixes[0] = store->credential_kind.prefix;
     prefixes[1] = store->account_kind.prefix;
+
+    if (store->redis.cluster) {
+        ngx_opsauth_cluster_listen(worker->redis, store->lease, prefixes, 2,
+                                   &store->channel);
+        return NGX_OK;
+    }
 
     hooks.owner = store;
     hooks.changed = ngx_http_opsauth_changed;
@@ -213,7 +217,7 @@ ngx_http_opsauth_moved(void *owner, ngx_str_t *primary, uint64_t server,
 
 /* the record's name in Redis; one that is none of ours is let go */
 
-static void
+void
 ngx_http_opsauth_changed(void *owner, ngx_str_t *key)
 {
     ngx_http_opsauth_store_t *store = owner;
@@ -249,7 +253,7 @@ ngx_http_opsauth_changed(void *owner, ngx_str_t *key)
 }
 
 
-static void
+void
 ngx_http_opsauth_flushed(void *owner)
 {
     ngx_http_opsauth_store_t *store = owner;

@@ -272,7 +272,7 @@ ngx_http_opsauth_check_store(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
         return NGX_CONF_ERROR;
     }
 
-    min = ngx_opsauth_zone_size_min();
+    min = ngx_opsauth_cache_size_min(store->cache.clustered);
 
     if (store->cache_size < min) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

@@ -218,7 +218,13 @@ ngx_http_opsauth_decode(void *owner, ngx_opsauth_flight_t *flight,
 
     /* a server that was replaced may still answer, with what used to be */
 
-    if (ngx_opsauth_cache_replaced(&store->cache, flight->server,
+    if (store->cache.nodes) {
+
+        if (ngx_http_opsauth_cluster_replaced(store, flight)) {
+            return NGX_OPSAUTH_MOVED;
+        }
+
+    } else if (ngx_opsauth_cache_replaced(&store->cache, flight->server,
                                    flight->resolved))
     {
         ngx_opsauth_redis_drop(worker->redis);
@@ -282,6 +288,11 @@ static void
 ngx_http_opsauth_fill(ngx_http_opsauth_store_t *store,
     ngx_opsauth_flight_t *flight, ngx_uint_t type, u_char *data, size_t len)
 {
+    if (store->cache.nodes) {
+        ngx_http_opsauth_cluster_fill(store, flight, type, data, len);
+        return;
+    }
+
     (void) ngx_opsauth_cache_fill(&store->cache, flight->key,
                                   (ngx_opsauth_cache_ticket_t *) flight->ticket,
                                   flight->server, flight->sent_at, type, data,

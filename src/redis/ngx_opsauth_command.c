@@ -8,10 +8,13 @@
  *   the handler may do whatever it likes with the connection;
  * - a script's words are kept until it is answered: NOSCRIPT says that it has
  *   not run, and it is sent once more by its text. That is a new command with
- *   a deadline of its own; should it not be accepted, the caller is told why.
+ *   a deadline of its own; should it not be accepted, the caller is told why;
+ * - in a cluster all words are kept: MOVED and ASK say that it has not run, and
+ *   it goes to the node that they name, so many times and no more.
  */
 
 #include "ngx_opsauth_command.h"
+#include "ngx_opsauth_cluster.h"
 #include "ngx_opsauth_redis_conn.h"
 #include "oa_sha1.h"
 
@@ -28,8 +31,14 @@ struct ngx_opsauth_command_s {
     void                            *data;
 
     ngx_opsauth_script_t            *script;    /* sent by its SHA-1 */
+    ngx_opsauth_script_t            *whole;     /* the same, however sent */
+    ngx_opsauth_redis_t             *next;      /* of a cluster, that is named */
+    ngx_uint_t                       slot;
+    ngx_uint_t                       redirects;
+    unsigned                         asking:1;
     ngx_uint_t                       n;
-    ngx_str_t                       *words;     /* script: key and arguments */
+    ngx_str_t                       *words;     /* script: key and arguments;
+                                                   in a cluster, all */
     size_t                           size;      /* of all this */
 
     u_char                           verb[NGX_OPSAUTH_COMMAND_VERB_MAX];
@@ -43,6 +52,10 @@ static void ngx_opsauth_command_free(ngx_opsauth_command_t *command);
 static ngx_int_t ngx_opsauth_command_send(ngx_opsauth_command_t *command,
     ngx_uint_t n, const ngx_str_t *words, ngx_opsauth_redis_error_e *error);
 static void ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
+    ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
+static void ngx_opsauth_command_slot(ngx_opsauth_command_t *command,
+    const ngx_str_t *key);
+static ngx_int_t ngx_opsauth_command_follow(ngx_opsauth_command_t *command,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
 static ngx_uint_t ngx_opsauth_command_is_over(ngx_uint_t n,
     const ngx_str_t *words);
@@ -67,10 +80,15 @@ ngx_opsauth_command(ngx_opsauth_redis_t *redis, ngx_uint_t n,
         return NULL;
     }
 
-    command = ngx_opsauth_command_create(redis, 0, NULL, handler, data);
+    command = redis->cluster
+              ? ngx_opsauth_command_create(redis, n, words, handler, data)
+              : ngx_opsauth_command_create(redis, 0, NULL, handler, data);
+
     if (command == NULL) {
         return NULL;
     }
+
+    ngx_opsauth_command_slot(command, n > 1 ? &words[1] : &words[0]);
 
     if (ngx_opsauth_command_send(command, n, words, error) != NGX_OK) {
         ngx_opsauth_command_free(command);
@@ -111,6 +129,9 @@ ngx_opsauth_script(ngx_opsauth_redis_t *redis, ngx_opsauth_script_t *script,
     if (command == NULL) {
         return NULL;
     }
+
+    command->whole = script;
+    ngx_opsauth_command_slot(command, key);
 
     if (ngx_opsauth_script_send(command, script,
                                 !ngx_opsauth_script_is_ready(script), error)
@@ -198,6 +219,28 @@ ngx_opsauth_command_send(ngx_opsauth_command_t *command, ngx_uint_t n,
 
     redis = command->redis;
 
+    if (redis->cluster) {
+        redis = command->next;
+        command->next = NULL;
+
+        if (redis == NULL) {
+            command->asking = 0;
+            redis = ngx_opsauth_cluster_route(command->redis->cluster,
+                                              command->slot);
+        }
+
+        if (redis == NULL) {
+            *error = NGX_OPSAUTH_REDIS_DOWN;
+            return NGX_DECLINED;
+        }
+
+        if (command->asking
+            && ngx_opsauth_redis_asking(redis, error) != NGX_OK)
+        {
+            return NGX_DECLINED;
+        }
+    }
+
     if (ngx_opsauth_redis_accept(redis, error) != NGX_OK) {
         return NGX_DECLINED;
     }
@@ -239,7 +282,18 @@ ngx_opsauth_command_handler(ngx_opsauth_redis_command_t *cmd,
 
     /* canceled or not: what the caller began is finished */
 
+    if (command->redis->cluster
+        && ngx_opsauth_command_follow(command, reply, error) == NGX_OK)
+    {
+        return;
+    }
+
     if (error == NGX_OPSAUTH_REDIS_NOSCRIPT && command->script) {
+
+        if (command->redis->cluster) {
+            /* of the node that said so */
+            command->next = cmd->redis;
+        }
 
         if (ngx_opsauth_script_send(command, command->script, 1, &declined)
             == NGX_OK)
@@ -342,6 +396,69 @@ ngx_opsauth_script_is_ready(ngx_opsauth_script_t *script)
     }
 
     return script->ready;
+}
+
+
+static void
+ngx_opsauth_command_slot(ngx_opsauth_command_t *command, const ngx_str_t *key)
+{
+    oa_str_t  text;
+
+    if (command->redis->cluster) {
+        text.data = key->data;
+        text.len = key->len;
+
+        command->slot = oa_slot(text);
+    }
+}
+
+
+/* NGX_OK: it was not done, and goes to another node; DOWN: nor was it sent */
+
+static ngx_int_t
+ngx_opsauth_command_follow(ngx_opsauth_command_t *command,
+    ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error)
+{
+    ngx_uint_t                  asking;
+    ngx_opsauth_redis_t        *redis, *from;
+    ngx_opsauth_cluster_t      *cluster;
+    ngx_opsauth_redis_error_e   declined;
+
+    if ((error != NGX_OPSAUTH_REDIS_MOVED && error != NGX_OPSAUTH_REDIS_DOWN)
+        || command->redirects >= NGX_OPSAUTH_CLUSTER_REDIRECTS)
+    {
+        return NGX_DECLINED;
+    }
+
+    command->redirects++;
+
+    cluster = command->redis->cluster;
+    from = command->command.redis;
+    asking = 0;
+
+    if (error == NGX_OPSAUTH_REDIS_MOVED) {
+        redis = reply ? ngx_opsauth_cluster_follow(cluster, from,
+                                                   command->slot, reply,
+                                                   &asking)
+                      : NULL;
+    } else {
+        redis = ngx_opsauth_cluster_route(cluster, command->slot);
+        redis = (redis == from) ? NULL : redis;
+    }
+
+    if (redis == NULL) {
+        return NGX_DECLINED;
+    }
+
+    command->next = redis;
+    command->asking = asking;
+
+    return command->whole
+           ? ngx_opsauth_script_send(command, command->whole,
+                             !ngx_opsauth_script_is_ready(command->whole),
+                             &declined)
+           : ngx_opsauth_command_send(command, command->n, command->words,
+                                      &declined);
 }
 
 

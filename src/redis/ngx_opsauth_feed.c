@@ -58,6 +58,7 @@ static const ngx_opsauth_link_kind_t  ngx_opsauth_feed_kind = {
     .level = NGX_LOG_WARN,
     .idle = 1,
     .skip = 1,
+    .primary = 1,
     .max_elements = NGX_OPSAUTH_FEED_KEYS + 3,
     .max_bytes = NGX_OPSAUTH_FEED_BYTES,
     .greet = ngx_opsauth_feed_greet,
@@ -143,6 +144,26 @@ ngx_opsauth_feed_publish(ngx_opsauth_link_t *link)
 {
     ngx_uint_t           i;
     ngx_opsauth_feed_t  *feed = (ngx_opsauth_feed_t *) link;
+
+    /* of a cluster's feeds each is one of several */
+
+    if (link->conf->clustered) {
+        i = link->doomed ? NGX_OPSAUTH_STATS_FEED_MODES
+                         : (ngx_uint_t) feed->mode;
+
+        if (feed->published) {
+            ngx_opsauth_stats_add(&feed->stats->feed[feed->published - 1],
+                                  (uint64_t) -1);
+            feed->published = 0;
+        }
+
+        if (i < NGX_OPSAUTH_STATS_FEED_MODES) {
+            ngx_opsauth_stats_add(&feed->stats->feed[i], 1);
+            feed->published = i + 1;
+        }
+
+        return;
+    }
 
     for (i = 0; i < NGX_OPSAUTH_STATS_FEED_MODES; i++) {
         ngx_opsauth_stats_set(&feed->stats->feed[i],

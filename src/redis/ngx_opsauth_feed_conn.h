@@ -28,6 +28,8 @@ struct ngx_opsauth_feed_s {
 
     ngx_opsauth_stats_t       *stats;
     ngx_opsauth_stats_t        unwanted;        /* where nobody wants them */
+    ngx_uint_t                 published;       /* of a cluster: its mode, and
+                                                   1 */
 
     ngx_msec_t                 lease;
     ngx_msec_t                 period;          /* of PINGs */

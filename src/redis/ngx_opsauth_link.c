@@ -77,6 +77,9 @@ ngx_opsauth_link_enter(ngx_opsauth_link_t *link)
 void
 ngx_opsauth_link_leave(ngx_opsauth_link_t *link)
 {
+    void                     (*release)(ngx_opsauth_redis_conf_t *conf);
+    ngx_opsauth_redis_conf_t  *conf;
+
     if (--link->busy) {
         return;
     }
@@ -84,7 +87,17 @@ ngx_opsauth_link_leave(ngx_opsauth_link_t *link)
     link->kind->publish(link);
 
     if (link->doomed) {
+
+        /* a node's configuration outlives the link, its own does not */
+
+        conf = link->conf;
+        release = conf->release;
+
         link->kind->free(link);
+
+        if (release) {
+            release(conf);
+        }
     }
 }
 
@@ -201,7 +214,9 @@ ngx_opsauth_link_open_next(ngx_opsauth_link_t *link, ngx_err_t err)
     }
 
     ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_DOWN, err,
-                          "connect() failed");
+                          link->naddrs ? "connect() failed"
+                                       : "its name can't be resolved: set "
+                                         "nginx' \"resolver\"");
 }
 
 

@@ -56,6 +56,8 @@ typedef struct {
     unsigned      idle:1;           /* nginx may close it whenever it quits */
     unsigned      skip:1;           /* larger replies are cut, not refused */
     unsigned      strings:1;        /* it takes arrays as strings */
+    unsigned      primary:1;        /* of a cluster it takes no replica, though
+                                       that would say where to go */
 
     /* of one reply */
     ngx_uint_t    max_elements;
@@ -237,6 +239,8 @@ void ngx_opsauth_link_greet(ngx_opsauth_link_t *link);
 void ngx_opsauth_link_greet_write(ngx_opsauth_link_t *link);
 void ngx_opsauth_link_greet_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply);
+/* an answer to ROLE */
+ngx_uint_t ngx_opsauth_link_is_primary(ngx_opsauth_reply_t *reply);
 /* a server's number, of its run id or address; never 0 */
 uint64_t ngx_opsauth_link_hash(u_char *data, size_t len);
 /* what was written of it may be a password */

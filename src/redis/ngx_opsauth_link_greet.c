@@ -503,32 +503,23 @@ static void
 ngx_opsauth_link_role_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply)
 {
-    u_char      why[128];
-    ngx_str_t   word;
-    ngx_uint_t  primary;
+    u_char     why[128];
+    ngx_str_t  word;
+
+    if (link->conf->clustered && !link->kind->primary) {
+        return;
+    }
 
     if (reply->type == NGX_OPSAUTH_REPLY_ARRAY) {
 
-        /* of a primary with many replicas the list may be cut: it has three
-           elements, and a replica's five */
-
-        if (reply->elements && reply->n
-            && reply->elements[0].type == NGX_OPSAUTH_REPLY_STRING)
-        {
-            word = reply->elements[0].str;
-            primary = (word.len == 6
-                       && ngx_strncmp(word.data, "master", 6) == 0);
-
-        } else {
-            primary = (reply->n == 3);
-        }
-
-        if (primary) {
+        if (ngx_opsauth_link_is_primary(reply)) {
             return;
         }
 
         ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_READONLY, 0,
-                              link->conf->nsentinels
+                              link->conf->clustered
+                              ? "it is a replica by now"
+                              : link->conf->nsentinels
                               ? "the server that the sentinels name is no "
                                 "primary yet, or none any more"
                               : "it is a replica, and what it knows may be "
@@ -550,6 +541,30 @@ ngx_opsauth_link_role_reply(ngx_opsauth_link_t *link,
                         &word);
 
     ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_DENIED, 0, (char *) why);
+}
+
+
+ngx_uint_t
+ngx_opsauth_link_is_primary(ngx_opsauth_reply_t *reply)
+{
+    ngx_str_t  word;
+
+    if (reply->type != NGX_OPSAUTH_REPLY_ARRAY) {
+        return 0;
+    }
+
+    /* of a primary with many replicas the list may be cut: it has three
+       elements, and a replica's five */
+
+    if (reply->elements && reply->n
+        && reply->elements[0].type == NGX_OPSAUTH_REPLY_STRING)
+    {
+        word = reply->elements[0].str;
+
+        return word.len == 6 && ngx_strncmp(word.data, "master", 6) == 0;
+    }
+
+    return reply->n == 3;
 }
 
 

@@ -10,34 +10,7 @@
  *   are taken off first, so they may ask anew, or cancel one another.
  */
 
-#include "ngx_opsauth_lookup.h"
-
-
-#define NGX_OPSAUTH_LOOKUP_BUCKETS    1024
-/* prefix and name of a record; the codec has no limit of its own */
-#define NGX_OPSAUTH_LOOKUP_KEY_MAX    512
-/* credentials and accounts, and room to spare */
-#define NGX_OPSAUTH_LOOKUP_KINDS_MAX  4
-
-
-typedef struct {
-    const ngx_opsauth_lookup_kind_t  *kind;
-    ngx_opsauth_codec_form_t          command;
-} ngx_opsauth_lookup_form_t;
-
-
-struct ngx_opsauth_lookup_s {
-    ngx_opsauth_redis_t         *redis;
-    ngx_opsauth_stats_t         *stats;
-    ngx_opsauth_lookup_hooks_t   hooks;
-    ngx_log_t                   *log;
-    ngx_uint_t                   nflights;      /* under way */
-    ngx_uint_t                   nwaiters;
-    ngx_uint_t                   nforms;
-    ngx_opsauth_lookup_form_t    forms[NGX_OPSAUTH_LOOKUP_KINDS_MAX];
-    ngx_queue_t                  free;
-    ngx_queue_t                  buckets[NGX_OPSAUTH_LOOKUP_BUCKETS];
-};
+#include "ngx_opsauth_lookup_flight.h"
 
 
 static void ngx_opsauth_lookup_publish(ngx_opsauth_lookup_t *lookup);
@@ -49,16 +22,11 @@ static void ngx_opsauth_lookup_unindex(ngx_opsauth_flight_t *flight);
 static ngx_opsauth_flight_t *ngx_opsauth_lookup_start(
     ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind,
     const u_char *key, ngx_str_t *name);
-static ngx_int_t ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight);
-static ngx_opsauth_codec_form_t *ngx_opsauth_lookup_form(
-    ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind);
 static ngx_opsauth_codec_form_t *ngx_opsauth_lookup_new_form(
     ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind);
 static ngx_opsauth_flight_t *ngx_opsauth_lookup_alloc(
     ngx_opsauth_lookup_t *lookup);
 static void ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight);
-static void ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
-    ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
 static ngx_str_t *ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
     ngx_opsauth_reply_t *reply, ngx_str_t *room, ngx_opsauth_status_e *why);
 static ngx_int_t ngx_opsauth_lookup_strings(ngx_opsauth_reply_t *reply,
@@ -81,9 +49,15 @@ ngx_opsauth_lookup_create(ngx_opsauth_redis_t *redis,
     lookup->stats = ngx_opsauth_redis_stats(redis);
     lookup->hooks = *hooks;
     lookup->log = log;
+    ngx_memzero(&lookup->marker, sizeof(ngx_opsauth_codec_form_t));
     lookup->nflights = 0;
     lookup->nwaiters = 0;
     lookup->nforms = 0;
+
+    if (ngx_opsauth_lookup_cluster_init(lookup) != NGX_OK) {
+        ngx_free(lookup);
+        return NULL;
+    }
 
     ngx_queue_init(&lookup->free);
 
@@ -103,6 +77,10 @@ ngx_opsauth_lookup_destroy(ngx_opsauth_lookup_t *lookup)
 
     for (i = 0; i < lookup->nforms; i++) {
         ngx_free(lookup->forms[i].command.data);
+    }
+
+    if (lookup->marker.data) {
+        ngx_free(lookup->marker.data);
     }
 
     while (!ngx_queue_empty(&lookup->free)) {
@@ -262,7 +240,13 @@ ngx_opsauth_lookup_start(ngx_opsauth_lookup_t *lookup,
     flight->name.data = flight->name_data;
     flight->kind = kind;
     flight->server = 0;
+    flight->cell = 0;
+    flight->next = NULL;
     flight->moved = 0;
+
+    if (lookup->cluster) {
+        ngx_opsauth_lookup_slot(flight);
+    }
 
     if (ngx_opsauth_lookup_ask(flight) != NGX_OK) {
         ngx_opsauth_lookup_free(flight);
@@ -273,7 +257,7 @@ ngx_opsauth_lookup_start(ngx_opsauth_lookup_t *lookup,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight)
 {
     ngx_opsauth_lookup_t         *lookup = flight->lookup;
@@ -295,7 +279,10 @@ ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight)
     cmd->data = flight;
     cmd->sent_at = 0;
 
-    if (ngx_opsauth_redis_send(lookup->redis, cmd, form, &flight->name, &error)
+    if ((lookup->cluster
+         ? ngx_opsauth_lookup_send(flight)
+         : ngx_opsauth_redis_send(lookup->redis, cmd, form, &flight->name,
+                                  &error))
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -311,7 +298,7 @@ ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight)
 
 /* all that does not change from one read to the next is encoded once */
 
-static ngx_inline ngx_opsauth_codec_form_t *
+ngx_opsauth_codec_form_t *
 ngx_opsauth_lookup_form(ngx_opsauth_lookup_t *lookup,
     const ngx_opsauth_lookup_kind_t *kind)
 {
@@ -400,28 +387,35 @@ ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight)
 }
 
 
-static void
+void
 ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error)
 {
-    size_t                 len;
-    u_char                *data;
-    uint64_t               now;
     ngx_str_t             *values, room[NGX_OPSAUTH_VALUES_MAX];
-    ngx_queue_t           *q, waiters;
+    ngx_opsauth_redis_t   *redis;
     ngx_opsauth_flight_t  *flight;
     ngx_opsauth_lookup_t  *lookup;
-    ngx_opsauth_waiter_t  *waiter;
-    ngx_opsauth_status_e   status, why;
+    ngx_opsauth_status_e   why;
 
     flight = cmd->data;
     lookup = flight->lookup;
+    redis = cmd->redis;
 
     flight->sent_at = cmd->sent_at;
-    flight->server = ngx_opsauth_redis_server(lookup->redis);
-    flight->resolved = ngx_opsauth_redis_resolved(lookup->redis);
+    flight->server = ngx_opsauth_redis_server(redis);
+    flight->resolved = ngx_opsauth_redis_resolved(redis);
 
     ngx_opsauth_lookup_unindex(flight);
+
+    if (lookup->cluster) {
+        flight->cell = flight->asking ? 0 : ngx_opsauth_redis_cell(redis);
+
+        if (error != NGX_OPSAUTH_REDIS_OK
+            && ngx_opsauth_lookup_follow(flight, reply, error) == NGX_OK)
+        {
+            return;
+        }
+    }
 
     values = NULL;
     why = (error == NGX_OPSAUTH_REDIS_WRONGTYPE) ? NGX_OPSAUTH_INVALID
@@ -430,6 +424,31 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
     if (error == NGX_OPSAUTH_REDIS_OK) {
         values = ngx_opsauth_lookup_values(flight, reply, room, &why);
     }
+
+    if (lookup->cluster && values
+        && ngx_opsauth_lookup_absent(flight, values) == NGX_OK)
+    {
+        return;
+    }
+
+    ngx_opsauth_lookup_finish(flight, values, why,
+                              reply ? ngx_opsauth_redis_heard_us(redis)
+                                    : ngx_opsauth_stats_now());
+}
+
+
+void
+ngx_opsauth_lookup_finish(ngx_opsauth_flight_t *flight, ngx_str_t *values,
+    ngx_opsauth_status_e why, uint64_t heard)
+{
+    size_t                 len;
+    u_char                *data;
+    ngx_queue_t           *q, waiters;
+    ngx_opsauth_lookup_t  *lookup;
+    ngx_opsauth_waiter_t  *waiter;
+    ngx_opsauth_status_e   status;
+
+    lookup = flight->lookup;
 
     data = NULL;
     len = 0;
@@ -456,9 +475,6 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
 
     ngx_opsauth_lookup_free(flight);
 
-    now = reply ? ngx_opsauth_redis_heard_us(lookup->redis)
-                : ngx_opsauth_stats_now();
-
     while (!ngx_queue_empty(&waiters)) {
         q = ngx_queue_head(&waiters);
 
@@ -467,7 +483,8 @@ ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
         /* one that joined after the bytes were read has not waited */
 
         ngx_opsauth_stats_observe(&lookup->stats->lookup_time,
-                                  now > waiter->since ? now - waiter->since
+                                  heard > waiter->since
+                                                  ? heard - waiter->since
                                                       : 0);
 
         ngx_opsauth_lookup_cancel(waiter);
@@ -505,6 +522,12 @@ ngx_opsauth_lookup_values(ngx_opsauth_flight_t *flight,
         if (ngx_opsauth_lookup_strings(reply, values) != NGX_OK) {
             return NULL;
         }
+    }
+
+    if (flight->lookup->cluster) {
+        *why = ngx_opsauth_cluster_is_marked(flight->lookup->cluster)
+               ? NGX_OPSAUTH_UNKNOWN : NGX_OPSAUTH_UNAVAILABLE;
+        return values;
     }
 
     *why = ngx_opsauth_redis_is_marked(flight->lookup->redis)

@@ -58,7 +58,14 @@ struct ngx_opsauth_flight_s {
                                                    valid in decode */
     ngx_msec_t                   resolved;      /* when that server's address
                                                    was looked up; as above */
+    ngx_uint_t                   slot;          /* where Redis is a cluster */
+    ngx_uint_t                   cell;          /* of the node that answered;
+                                                   0: it is known as none, or
+                                                   was asked for this once */
     /* what follows is the lookup's own */
+    ngx_opsauth_redis_t         *next;          /* that it is to be asked of */
+    ngx_uint_t                   redirects;
+    unsigned                     asking:1;
     ngx_opsauth_redis_command_t  command;
     ngx_queue_t                  index;
     ngx_queue_t                  waiters;

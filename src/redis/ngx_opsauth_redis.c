@@ -76,6 +76,15 @@ ngx_opsauth_redis_create(ngx_opsauth_redis_conf_t *conf, ngx_log_t *log)
 
     redis->stats = conf->stats ? conf->stats : &redis->unwanted;
 
+    if (conf->cluster) {
+        redis->cluster = ngx_opsauth_cluster_create(conf, log);
+
+        if (redis->cluster == NULL) {
+            ngx_free(redis);
+            return NULL;
+        }
+    }
+
     ngx_queue_init(&redis->ending);
 
     redis->flush.handler = ngx_opsauth_redis_flush_handler;
@@ -89,6 +98,10 @@ ngx_opsauth_redis_create(ngx_opsauth_redis_conf_t *conf, ngx_log_t *log)
 void
 ngx_opsauth_redis_destroy(ngx_opsauth_redis_t *redis)
 {
+    if (redis->cluster) {
+        ngx_opsauth_cluster_destroy(redis->cluster);
+    }
+
     ngx_opsauth_link_enter(&redis->link);
 
     redis->link.doomed = 1;
@@ -165,6 +178,7 @@ ngx_opsauth_redis_accept(ngx_opsauth_redis_t *redis,
     }
 
     if (redis->link.state == NGX_OPSAUTH_LINK_READY && !redis->marking
+        && redis->node == NULL
         && (!redis->marked
             || ngx_current_msec - redis->marker_at
                >= NGX_OPSAUTH_REDIS_MARKER_AGE))
@@ -204,6 +218,10 @@ ngx_opsauth_redis_is_marked(ngx_opsauth_redis_t *redis)
 void
 ngx_opsauth_redis_unmark(ngx_opsauth_redis_t *redis)
 {
+    if (redis->cluster) {
+        ngx_opsauth_cluster_unmark(redis->cluster);
+    }
+
     redis->marked = 0;
 }
 
@@ -374,6 +392,10 @@ ngx_opsauth_redis_reply(ngx_opsauth_link_t *link, ngx_opsauth_reply_t *reply)
 
     redis->late = 0;
 
+    if (cmd == &redis->asking) {
+        return;
+    }
+
     if (cmd == &redis->marker) {
         redis->marking = 0;
 
@@ -425,7 +447,15 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
         return;
     }
 
-    if (entry->elsewhere) {
+    if (redis->node) {
+
+        /* it says where to go; or another one knows */
+
+        if (entry->elsewhere) {
+            ngx_opsauth_cluster_trouble(redis);
+        }
+
+    } else if (entry->elsewhere) {
         ngx_opsauth_redis_drop(redis);
     }
 
@@ -436,7 +466,10 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
 
     ngx_opsauth_stats_add(&redis->stats->errors[entry->error], 1);
 
-    if (cmd->once) {
+    if (redis->node && entry->error == NGX_OPSAUTH_REDIS_MOVED) {
+        /* who sent it goes there */
+
+    } else if (cmd->once) {
         ngx_opsauth_redis_refused_log(redis, cmd, entry, reply);
 
     } else {
@@ -444,7 +477,8 @@ ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
     }
 
     cmd->done = 1;
-    cmd->handler(cmd, cmd->once ? reply : NULL, entry->error);
+    cmd->handler(cmd, (cmd->once || redis->node) ? reply : NULL,
+                 entry->error);
 }
 
 
@@ -460,6 +494,20 @@ ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
 
     redis->marked = 0;
     redis->marker_at = ngx_current_msec;
+
+    if (redis->node) {
+
+        /* it stands on one of the nodes, and is read by lookups: here all that
+           counts is that there is an answer */
+
+        if (reply->type != NGX_OPSAUTH_REPLY_ERROR
+            || ngx_opsauth_redis_classify(reply) == NGX_OPSAUTH_REDIS_MOVED)
+        {
+            ngx_opsauth_link_alive(&redis->link);
+        }
+
+        return;
+    }
 
     if (reply->type == NGX_OPSAUTH_REPLY_ARRAY && reply->n == 1) {
         redis->marked = reply->strings

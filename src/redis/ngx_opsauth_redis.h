@@ -28,6 +28,9 @@
 
 typedef struct ngx_opsauth_redis_s          ngx_opsauth_redis_t;
 typedef struct ngx_opsauth_redis_command_s  ngx_opsauth_redis_command_t;
+typedef struct ngx_opsauth_redis_conf_s     ngx_opsauth_redis_conf_t;
+typedef struct ngx_opsauth_cluster_s        ngx_opsauth_cluster_t;
+typedef struct ngx_opsauth_cluster_hooks_s  ngx_opsauth_cluster_hooks_t;
 
 
 /* how TLS is spoken; shared by all connections of a store */
@@ -40,7 +43,8 @@ typedef struct {
 } ngx_opsauth_redis_tls_t;
 
 
-/* one that is asked where the primary is; lives as long as the cycle */
+/* one that is asked where the primary is, or where slots are; lives as long as
+   the cycle */
 typedef struct {
     ngx_str_t        name;              /* "host:port" as written, for logs */
     ngx_str_t        host;
@@ -52,7 +56,7 @@ typedef struct {
 
 
 /* what the configuration says; lives as long as the cycle */
-typedef struct {
+struct ngx_opsauth_redis_conf_s {
     ngx_str_t        name;              /* of the store, for logs */
     ngx_str_t        url;               /* as written, for logs */
     ngx_addr_t      *addrs;             /* resolved when the config was read */
@@ -88,7 +92,14 @@ typedef struct {
     ngx_str_t        sentinel_user;     /* as user, password_file, password */
     ngx_str_t        sentinel_password_file;
     ngx_str_t        sentinel_password;
-} ngx_opsauth_redis_conf_t;
+    ngx_opsauth_redis_sentinel_t  *seeds;       /* nodes of a cluster, to begin
+                                           with; then there are no addrs */
+    ngx_uint_t       nseeds;
+    const ngx_opsauth_cluster_hooks_t  *cluster;    /* NULL: it is none */
+    /* what follows is a cluster's own */
+    void           (*release)(ngx_opsauth_redis_conf_t *conf);
+    unsigned         clustered:1;       /* it leads to one node */
+};
 
 
 /* why a command has no reply, and what kind of error reply it got:
@@ -106,7 +117,7 @@ typedef enum {
     NGX_OPSAUTH_REDIS_DENIED,           /* -NOAUTH -WRONGPASS -NOPERM */
     NGX_OPSAUTH_REDIS_WRONGTYPE,        /* this key's own trouble */
     NGX_OPSAUTH_REDIS_MOVED,            /* -MOVED -ASK -CROSSSLOT: it is a
-                                           cluster */
+                                           cluster, and the slot elsewhere */
     NGX_OPSAUTH_REDIS_ERROR,            /* any other error reply */
     NGX_OPSAUTH_REDIS_READONLY,         /* -READONLY -NOREPLICAS -OOM -MISCONF:
                                            it takes no writes */
@@ -137,6 +148,8 @@ struct ngx_opsauth_redis_command_s {
                                                    read has none */
     unsigned                       retried:1;
     unsigned                       done:1;      /* handler was called */
+    ngx_opsauth_redis_t           *redis;       /* it was sent to; as long as
+                                                   the handler is not left */
     /* what follows is the connection's own */
     unsigned                       once:1;      /* no read: never sent again,
                                                    wiped when written, and its

@@ -52,8 +52,17 @@ typedef enum {
 } ngx_opsauth_redis_retry_e;
 
 
+typedef struct ngx_opsauth_cluster_node_s  ngx_opsauth_cluster_node_t;
+
+
 struct ngx_opsauth_redis_s {
     ngx_opsauth_link_t            link;
+
+    ngx_opsauth_cluster_t        *cluster;      /* in place of a connection of
+                                                   its own; or NULL */
+    ngx_opsauth_cluster_node_t   *node;         /* of a cluster, to which it
+                                                   leads; or NULL */
+    ngx_opsauth_redis_command_t   asking;       /* goes with the next one */
 
     ngx_opsauth_stats_t          *stats;
     ngx_opsauth_stats_t           unwanted;     /* where nobody wants them */
@@ -88,6 +97,7 @@ struct ngx_opsauth_redis_s {
     ngx_uint_t                    window_late;
 
     ngx_msec_t                    dropped_at;
+    uint64_t                      published[3]; /* of a cluster's node */
 
     /* a command was refused, as last logged */
     const ngx_opsauth_redis_entry_t  *refused;
@@ -114,6 +124,11 @@ ngx_int_t ngx_opsauth_redis_accept(ngx_opsauth_redis_t *redis,
 /* after accept(): its bytes were put into out, from "before" on */
 void ngx_opsauth_redis_queue(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, size_t before);
+/* one that is no read, for src/redis itself: cmd->handler and cmd->data are set.
+   As ngx_opsauth_redis_send() */
+ngx_int_t ngx_opsauth_redis_words(ngx_opsauth_redis_t *redis,
+    ngx_opsauth_redis_command_t *cmd, ngx_uint_t n, const ngx_str_t *words,
+    ngx_opsauth_redis_error_e *error);
 /* of live commands of our callers */
 ngx_uint_t ngx_opsauth_redis_live(ngx_opsauth_redis_t *redis);
 /* calls handlers: anything may have happened when it returns */
@@ -132,6 +147,16 @@ void ngx_opsauth_redis_push_marker(ngx_opsauth_redis_t *redis);
 void ngx_opsauth_redis_compact(ngx_opsauth_redis_t *redis);
 /* READY: sends what it can; the link may have failed */
 void ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis);
+
+
+/* ngx_opsauth_cluster.c, ngx_opsauth_cluster_map.c */
+
+ngx_opsauth_cluster_t *ngx_opsauth_cluster_create(
+    ngx_opsauth_redis_conf_t *conf, ngx_log_t *log);
+void ngx_opsauth_cluster_destroy(ngx_opsauth_cluster_t *cluster);
+/* its node has trouble, or knows that others have */
+void ngx_opsauth_cluster_trouble(ngx_opsauth_redis_t *redis);
+void ngx_opsauth_cluster_unmark(ngx_opsauth_cluster_t *cluster);
 
 
 /* ngx_opsauth_redis_slow.c */

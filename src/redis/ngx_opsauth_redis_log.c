@@ -217,7 +217,35 @@ ngx_opsauth_redis_unmarked_log(ngx_opsauth_redis_t *redis)
 void
 ngx_opsauth_redis_publish(ngx_opsauth_link_t *link)
 {
+    uint64_t              now[3], *words[3];
+    ngx_uint_t            i;
     ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
+
+    if (redis->cluster) {
+        return;
+    }
+
+    if (redis->node) {
+
+        /* one of several, which the worker's figures sum up */
+
+        now[0] = !link->doomed && link->state == NGX_OPSAUTH_LINK_READY;
+        now[1] = !link->doomed && redis->open;
+        now[2] = link->doomed ? 0 : ngx_opsauth_redis_live(redis);
+
+        words[0] = &redis->stats->connected;
+        words[1] = &redis->stats->breaker;
+        words[2] = &redis->stats->pending;
+
+        for (i = 0; i < 3; i++) {
+            if (now[i] != redis->published[i]) {
+                ngx_opsauth_stats_add(words[i], now[i] - redis->published[i]);
+                redis->published[i] = now[i];
+            }
+        }
+
+        return;
+    }
 
     ngx_opsauth_stats_set(&redis->stats->connected,
                           link->state == NGX_OPSAUTH_LINK_READY);

@@ -61,6 +61,10 @@ ngx_opsauth_redis_fail(ngx_opsauth_link_t *link,
 
     ngx_opsauth_redis_close(redis);
 
+    if (redis->node) {
+        ngx_opsauth_cluster_trouble(redis);
+    }
+
     if (kept) {
         ngx_log_error(NGX_LOG_INFO, link->log, err,
                       "opsauth: redis \"%V\": %s, asking again on a new "
@@ -213,7 +217,7 @@ ngx_opsauth_redis_take(ngx_opsauth_redis_t *redis,
         cmd = slot->command;
         size = slot->size;
 
-        if (cmd == NULL || cmd == &redis->marker) {
+        if (cmd == NULL || cmd == &redis->marker || cmd == &redis->asking) {
             /* nobody waits for it */
 
         } else if (retry && ngx_opsauth_redis_again(redis, i, src, retry)) {

@@ -19,6 +19,7 @@ ngx_opsauth_redis_push(ngx_opsauth_redis_t *redis,
 
     cmd->retried = 0;
     cmd->done = 0;
+    cmd->redis = redis;
 
     slot = ngx_opsauth_redis_slot(redis, redis->nslots++);
 

@@ -97,7 +97,7 @@ ngx_opsauth_redis_overdue(ngx_opsauth_redis_t *redis)
         if (slot->command == &redis->marker) {
             redis->marking = 0;
 
-        } else {
+        } else if (slot->command != &redis->asking) {
             late++;
             slot->command->error = NGX_OPSAUTH_REDIS_TIMEOUT;
             ngx_queue_insert_tail(&redis->ending, &slot->command->queue);

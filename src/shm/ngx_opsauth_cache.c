@@ -16,7 +16,7 @@
 
 
 #define NGX_OPSAUTH_CACHE_MAGIC    0x31656863616e6f7aULL
-#define NGX_OPSAUTH_CACHE_VERSION  5
+#define NGX_OPSAUTH_CACHE_VERSION  6
 
 /* ms: a record that can't be read is not fetched for each request, and as soon
    as somebody mends it, it is used */
@@ -27,7 +27,8 @@ struct ngx_opsauth_cache_zone_s {
     uint64_t        magic;
     uint64_t        version;
     uint64_t        size;               /* of the table's block */
-    uint64_t        pad[5];
+    uint64_t        clustered;          /* nodes stand between zone and table */
+    uint64_t        pad[4];
 
     /* a line of its own, read by every hit and written by the feed */
     ngx_opsauth_coverage_t  coverage;
@@ -48,7 +49,9 @@ static ngx_int_t ngx_opsauth_cache_create(void *owner, u_char *block,
 static ngx_opsauth_cache_e ngx_opsauth_cache_trust(ngx_opsauth_cache_t *cache,
     const ngx_opsauth_coverage_view_t *view, const u_char *key,
     const ngx_opsauth_entry_t *entry, ngx_msec_t now);
-static ngx_msec_t ngx_opsauth_cache_now(void);
+static ngx_opsauth_cache_e ngx_opsauth_cache_get_slot(
+    ngx_opsauth_cache_t *cache, const u_char *key, ngx_msec_t now,
+    ngx_opsauth_entry_t *entry);
 static void ngx_opsauth_cache_count(uint64_t *counter);
 
 
@@ -74,24 +77,33 @@ ngx_opsauth_cache_add(ngx_conf_t *cf, ngx_opsauth_cache_t *cache,
 static ngx_int_t
 ngx_opsauth_cache_adopt(void *owner, u_char *block, size_t size)
 {
+    size_t                     nodes;
     ngx_opsauth_cache_t       *cache = owner;
     ngx_opsauth_cache_zone_t  *zone;
 
     zone = (ngx_opsauth_cache_zone_t *) block;
+    nodes = cache->clustered ? sizeof(ngx_opsauth_nodes_t) : 0;
+
+    if (size < sizeof(ngx_opsauth_cache_zone_t) + nodes) {
+        return NGX_DECLINED;
+    }
 
     if (zone->magic != NGX_OPSAUTH_CACHE_MAGIC
         || zone->version != NGX_OPSAUTH_CACHE_VERSION
-        || zone->size > size - sizeof(ngx_opsauth_cache_zone_t))
+        || zone->clustered != cache->clustered
+        || zone->size > size - sizeof(ngx_opsauth_cache_zone_t) - nodes)
     {
         return NGX_DECLINED;
     }
 
-    cache->table = ngx_opsauth_table_attach(zone + 1, (size_t) zone->size);
+    cache->table = ngx_opsauth_table_attach((u_char *) (zone + 1) + nodes,
+                                            (size_t) zone->size);
     if (cache->table == NULL) {
         return NGX_DECLINED;
     }
 
     cache->zone = zone;
+    cache->nodes = nodes ? (ngx_opsauth_nodes_t *) (zone + 1) : NULL;
 
     return NGX_OK;
 }
@@ -100,18 +112,28 @@ ngx_opsauth_cache_adopt(void *owner, u_char *block, size_t size)
 static ngx_int_t
 ngx_opsauth_cache_create(void *owner, u_char *block, size_t size)
 {
+    size_t                     nodes;
     ngx_opsauth_cache_t       *cache = owner;
     ngx_opsauth_cache_zone_t  *zone;
 
-    zone = (ngx_opsauth_cache_zone_t *) block;
-    ngx_memzero(zone, sizeof(ngx_opsauth_cache_zone_t));
+    nodes = cache->clustered ? sizeof(ngx_opsauth_nodes_t) : 0;
 
-    zone->size = size - sizeof(ngx_opsauth_cache_zone_t);
+    if (size < sizeof(ngx_opsauth_cache_zone_t) + nodes) {
+        return NGX_ERROR;
+    }
+
+    zone = (ngx_opsauth_cache_zone_t *) block;
+    ngx_memzero(zone, sizeof(ngx_opsauth_cache_zone_t) + nodes);
+
+    zone->size = size - sizeof(ngx_opsauth_cache_zone_t) - nodes;
+    zone->clustered = cache->clustered;
     zone->version = NGX_OPSAUTH_CACHE_VERSION;
     zone->magic = NGX_OPSAUTH_CACHE_MAGIC;
 
-    cache->table = ngx_opsauth_table_init(zone + 1, (size_t) zone->size);
+    cache->table = ngx_opsauth_table_init((u_char *) (zone + 1) + nodes,
+                                          (size_t) zone->size);
     cache->zone = zone;
+    cache->nodes = nodes ? (ngx_opsauth_nodes_t *) (zone + 1) : NULL;
 
     return cache->table ? NGX_OK : NGX_ERROR;
 }
@@ -130,6 +152,42 @@ ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache, const u_char *key,
     if (ngx_opsauth_table_get(cache->table, key, entry) != NGX_OK) {
         return NGX_OPSAUTH_CACHE_MISS;
     }
+
+    if (entry->type > 0xff) {
+        return ngx_opsauth_cache_get_slot(cache, key, now, entry);
+    }
+
+    return ngx_opsauth_cache_trust(cache, &view, key, entry, now);
+}
+
+
+/*
+ * In a cluster what vouches for a copy is known by the copy itself, and still
+ * has to be read before it: so the copy is read once more.
+ */
+
+static ngx_opsauth_cache_e
+ngx_opsauth_cache_get_slot(ngx_opsauth_cache_t *cache, const u_char *key,
+    ngx_msec_t now, ngx_opsauth_entry_t *entry)
+{
+    ngx_uint_t                   type;
+    ngx_opsauth_coverage_view_t  view;
+
+    type = entry->type;
+
+    if (cache->nodes == NULL || (type >> 8) > OA_SLOTS) {
+        return NGX_OPSAUTH_CACHE_MISS;
+    }
+
+    ngx_opsauth_nodes_view(cache->nodes, (type >> 8) - 1, &view);
+
+    if (ngx_opsauth_table_get(cache->table, key, entry) != NGX_OK
+        || (entry->type >> 8) != (type >> 8))
+    {
+        return NGX_OPSAUTH_CACHE_MISS;
+    }
+
+    entry->type &= 0xff;
 
     return ngx_opsauth_cache_trust(cache, &view, key, entry, now);
 }
@@ -249,7 +307,7 @@ ngx_opsauth_cache_replaced(ngx_opsauth_cache_t *cache, uint64_t server,
 }
 
 
-static ngx_msec_t
+ngx_msec_t
 ngx_opsauth_cache_now(void)
 {
     struct timespec  ts;
@@ -288,22 +346,38 @@ ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
     const ngx_opsauth_cache_ticket_t *ticket, uint64_t server,
     ngx_msec_t fetched_at, ngx_uint_t type, const u_char *data, size_t len)
 {
+    ngx_int_t  rc;
+
+    ngx_shmtx_lock(&cache->base.shpool->mutex);
+
+    rc = ngx_opsauth_cache_put(cache, key, ticket,
+                 ngx_opsauth_coverage_foreign(&cache->zone->coverage, server),
+                 fetched_at, type, data, len);
+
+    ngx_shmtx_unlock(&cache->base.shpool->mutex);
+
+    return rc;
+}
+
+
+/* nothing comes between check and put */
+
+ngx_int_t
+ngx_opsauth_cache_put(ngx_opsauth_cache_t *cache, const u_char *key,
+    const ngx_opsauth_cache_ticket_t *ticket, ngx_uint_t refused,
+    ngx_msec_t fetched_at, ngx_uint_t type, const u_char *data, size_t len)
+{
     ngx_int_t   rc;
     ngx_uint_t  negative;
 
-    negative = (type >= NGX_OPSAUTH_CACHE_INVALID);
+    negative = ((type & 0xff) >= NGX_OPSAUTH_CACHE_INVALID);
 
     if (negative) {
         data = NULL;
         len = 0;
     }
 
-    ngx_shmtx_lock(&cache->base.shpool->mutex);
-
-    /* under the lock, so that nothing comes between check and put */
-
-    rc = ngx_opsauth_coverage_foreign(&cache->zone->coverage, server)
-         ? NGX_DECLINED : ngx_opsauth_cache_check(cache, key, ticket);
+    rc = refused ? NGX_DECLINED : ngx_opsauth_cache_check(cache, key, ticket);
 
     if (rc == NGX_OK) {
         rc = ngx_opsauth_table_put(cache->table, key, fetched_at, type,
@@ -312,8 +386,6 @@ ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache, const u_char *key,
 
     ngx_opsauth_cache_count((rc == NGX_OK) ? &cache->zone->fills
                                            : &cache->zone->refused);
-
-    ngx_shmtx_unlock(&cache->base.shpool->mutex);
 
     return rc;
 }
@@ -362,6 +434,10 @@ ngx_opsauth_cache_stats(ngx_opsauth_cache_t *cache,
                                           __ATOMIC_RELAXED);
     stats->covered_to = __atomic_load_n(&zone->coverage.to, __ATOMIC_RELAXED);
     stats->gaps = __atomic_load_n(&zone->coverage.gaps, __ATOMIC_RELAXED);
+
+    if (cache->nodes) {
+        ngx_opsauth_cache_nodes_stats(cache, stats);
+    }
 }
 
 

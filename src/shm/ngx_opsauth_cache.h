@@ -14,6 +14,7 @@
 #include <ngx_core.h>
 
 #include "ngx_opsauth_coverage.h"
+#include "ngx_opsauth_nodes.h"
 #include "ngx_opsauth_table.h"
 #include "ngx_opsauth_zone.h"
 
@@ -30,6 +31,7 @@ typedef struct {
     ngx_opsauth_zone_t         base;        /* first: see zone.h */
     ngx_opsauth_table_t       *table;
     ngx_opsauth_cache_zone_t  *zone;        /* counters and coverage, in shm */
+    ngx_opsauth_nodes_t       *nodes;       /* of a cluster, in shm; or NULL */
 
     /* of the configuration; ms */
     ngx_msec_t                 lease;
@@ -37,6 +39,7 @@ typedef struct {
     ngx_msec_t                 spread;      /* up to so much less than valid */
     ngx_msec_t                 negative;
     ngx_msec_t                 stale;       /* 0 = never */
+    ngx_uint_t                 clustered;   /* there are nodes */
 } ngx_opsauth_cache_t;
 
 
@@ -47,6 +50,16 @@ typedef enum {
     NGX_OPSAUTH_CACHE_FRESH,
     NGX_OPSAUTH_CACHE_AGEING        /* fresh, and due to be read again */
 } ngx_opsauth_cache_e;
+
+
+/* whose answer a record is, where Redis is a cluster */
+typedef struct {
+    ngx_uint_t    slot;             /* of its key */
+    ngx_uint_t    cell;             /* the node's; 0: one that is not known as
+                                       such, or was asked for once (ASK) */
+    uint64_t      server;           /* as in ngx_opsauth_cache_fill() */
+    ngx_msec_t    resolved;
+} ngx_opsauth_cache_source_t;
 
 
 /* what a read notes before it is sent; a fill is refused when it changed */
@@ -114,10 +127,65 @@ ngx_int_t ngx_opsauth_cache_take(ngx_opsauth_cache_t *cache, uint64_t server,
 ngx_uint_t ngx_opsauth_cache_replaced(ngx_opsauth_cache_t *cache,
     uint64_t server, ngx_msec_t resolved);
 
+/* CLOCK_MONOTONIC, ms, read fresh */
+ngx_msec_t ngx_opsauth_cache_now(void);
+
+/* bytes of the smallest cache; less is a configuration error */
+size_t ngx_opsauth_cache_size_min(ngx_uint_t clustered);
+
+/* under the lock; counts what was put and what was refused */
+ngx_int_t ngx_opsauth_cache_put(ngx_opsauth_cache_t *cache,
+    const u_char *key, const ngx_opsauth_cache_ticket_t *ticket,
+    ngx_uint_t refused, ngx_msec_t fetched_at, ngx_uint_t type,
+    const u_char *data, size_t len);
+
 /* one record changed; everything may have changed */
 void ngx_opsauth_cache_invalidate(ngx_opsauth_cache_t *cache,
     const u_char *key);
 void ngx_opsauth_cache_invalidate_all(ngx_opsauth_cache_t *cache);
+
+
+/*
+ * The same, where Redis is a cluster (cache->nodes): of one node, and of keys
+ * that are its own. fill() refuses what comes from a node that has not got the
+ * slot. replaced() tells whether the answer is that of a node that had it.
+ */
+ngx_int_t ngx_opsauth_cache_fill_slot(ngx_opsauth_cache_t *cache,
+    const u_char *key, const ngx_opsauth_cache_ticket_t *ticket,
+    const ngx_opsauth_cache_source_t *source, ngx_msec_t fetched_at,
+    ngx_uint_t type, const u_char *data, size_t len);
+ngx_uint_t ngx_opsauth_cache_replaced_slot(ngx_opsauth_cache_t *cache,
+    const ngx_opsauth_cache_source_t *source);
+
+/*
+ * certify(): only as far as the node was known to be a primary, which confirm()
+ * says: asked at sent_at, this server said that it is one. generation is that
+ * of the cell, when the connection was made. NGX_DECLINED also where the cell is
+ * another node's by now.
+ */
+ngx_int_t ngx_opsauth_cache_certify_cell(ngx_opsauth_cache_t *cache,
+    ngx_uint_t cell, uint64_t generation, uint64_t server, ngx_msec_t resolved,
+    ngx_msec_t started, ngx_msec_t sent_at);
+ngx_int_t ngx_opsauth_cache_take_cell(ngx_opsauth_cache_t *cache,
+    ngx_uint_t cell, uint64_t generation, uint64_t server,
+    ngx_msec_t resolved);
+void ngx_opsauth_cache_confirm_cell(ngx_opsauth_cache_t *cache,
+    ngx_uint_t cell, uint64_t generation, uint64_t server, ngx_msec_t sent_at);
+
+/* no lock; the part of stats that is coverage's */
+void ngx_opsauth_cache_nodes_stats(ngx_opsauth_cache_t *cache,
+    ngx_opsauth_cache_stats_t *stats);
+
+/* see ngx_opsauth_nodes.h; these take the lock */
+ngx_uint_t ngx_opsauth_cache_cell(ngx_opsauth_cache_t *cache,
+    const ngx_str_t *name);
+/* name: of NGX_OPSAUTH_NODE_NAME_MAX bytes; returns its length, 0: free */
+size_t ngx_opsauth_cache_cell_name(ngx_opsauth_cache_t *cache,
+    ngx_uint_t cell, u_char *name, uint64_t *generation);
+ngx_int_t ngx_opsauth_cache_move_slot(ngx_opsauth_cache_t *cache,
+    ngx_uint_t slot, ngx_uint_t from, ngx_uint_t to);
+ngx_int_t ngx_opsauth_cache_learn_slots(ngx_opsauth_cache_t *cache,
+    const u_char *owners, uint64_t epoch, ngx_msec_t asked_at);
 
 /* no lock; each figure by itself */
 void ngx_opsauth_cache_stats(ngx_opsauth_cache_t *cache,

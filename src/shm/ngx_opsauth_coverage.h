@@ -33,7 +33,9 @@ typedef struct {
     uint64_t    resolved;       /* the latest that an address led to it */
     uint64_t    floor;          /* what was read before is another server's */
     uint64_t    gaps;
-    uint64_t    pad[2];
+    uint64_t    confirmed;      /* of a cluster's node: when it was asked, last
+                                   of all, and said that it is a primary */
+    uint64_t    pad[1];
 } ngx_opsauth_coverage_t;
 
 

@@ -52,9 +52,9 @@ typedef struct {
 typedef struct {
     u_char          key[NGX_OPSAUTH_TABLE_KEY_LEN];
     uint64_t        fetched_at;
+    uint32_t        type;
     uint16_t        len;
-    u_char          type;
-    u_char          pad[5];
+    u_char          pad[2];
 } ngx_opsauth_head_t;
 
 

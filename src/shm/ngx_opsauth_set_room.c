@@ -120,7 +120,7 @@ ngx_opsauth_set_write(ngx_opsauth_set_t *set, ngx_uint_t slot, ngx_uint_t n,
     ngx_memcpy(head->key, key, NGX_OPSAUTH_TABLE_KEY_LEN);
     head->fetched_at = fetched_at;
     head->len = (uint16_t) len;
-    head->type = (u_char) type;
+    head->type = (uint32_t) type;
 
     p += sizeof(ngx_opsauth_head_t);
 

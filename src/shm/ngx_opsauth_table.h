@@ -37,7 +37,7 @@ typedef struct ngx_opsauth_table_s  ngx_opsauth_table_t;
 /* an entry, copied out */
 typedef struct {
     ngx_msec_t   fetched_at;            /* CLOCK_MONOTONIC, ms */
-    ngx_uint_t   type;                  /* 1..255, the caller's meaning */
+    ngx_uint_t   type;                  /* 32 bits, not 0, the caller's meaning */
     size_t       len;
     u_char       data[NGX_OPSAUTH_TABLE_DATA_MAX];
 } ngx_opsauth_entry_t;

@@ -21,8 +21,12 @@
 #undef ngx_random
 #define ngx_random()  50
 #include "../../src/redis/ngx_opsauth_link_log.c"
+#include "../../src/redis/ngx_opsauth_redis_words.c"
 #include "../../src/core/oa_sha1.c"
+#include "../../src/core/oa_text.c"
+#include "../../src/core/oa_slot.c"
 #include "../../src/redis/ngx_opsauth_command.c"
+#include "ngx_opsauth_no_cluster.h"
 #include "tap.h"
 
 

@@ -89,6 +89,42 @@ sentinels(const char *text, const char *name, const char *list, unsigned db)
 }
 
 
+/* list: "host port host port" */
+
+static void
+cluster(const char *text, const char *list)
+{
+    char             seen[512];
+    size_t           n;
+    oa_rc_t          rc;
+    unsigned         i;
+    const char      *error;
+    unsigned char   *copy;
+    oa_redis_url_t   url;
+
+    copy = tap_copy(text, strlen(text));
+    error = NULL;
+    rc = oa_redis_url_parse((oa_str_t) { strlen(text), copy }, &url, &error);
+
+    ok(rc == OA_OK && url.transport == OA_REDIS_CLUSTER && url.db == 0
+       && url.tls == (text[5] == 's'), "\"%s\" (%s)", text,
+       error ? error : "no error");
+
+    for (i = 0, n = 0; rc == OA_OK && i < url.nhosts; i++) {
+        n += (size_t) snprintf(seen + n, sizeof(seen) - n, "%s%.*s %u",
+                               i ? " " : "", (int) url.hosts[i].host.len,
+                               (const char *) url.hosts[i].host.data,
+                               url.hosts[i].port);
+    }
+
+    if (rc == OA_OK) {
+        is_str((unsigned char *) seen, n, list, "\"%s\": nodes", text);
+    }
+
+    free(copy);
+}
+
+
 /* refused, and the sentence contains what helps */
 
 static void
@@ -250,7 +286,18 @@ main(void)
     refused("redis+sentinel://m@a,b@c", "redis_sentinel");
     refused("redis+sentinel://m@1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
             "too many");
-    refused("redis+cluster://host:1", "Cluster");
+
+    cluster("redis+cluster://a", "a 6379");
+    cluster("redis+cluster://a:7001,10.0.0.2:7002,[fd00::1]", "a 7001 "
+            "10.0.0.2 7002 fd00::1 6379");
+    cluster("rediss+cluster://a:7001,b/", "a 7001 b 6379");
+    cluster("redis+cluster://a/0", "a 6379");
+    refused("redis+cluster://a/1", "database 0");
+    refused("redis+cluster://", "hosts are missing");
+    refused("redis+cluster://a,", "host must");
+    refused("redis+cluster://a,a", "twice");
+    refused("redis+cluster://u:secret@a", "redis_password_file");
+    refused("redis+cluster://a?x=1", "parameters");
 
     refused("redis://", "host");
     refused("redis:///0", "host");
