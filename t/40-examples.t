@@ -384,7 +384,7 @@ PORTAL
         for my $piece (@pieces) {
             my $text = $piece->{text};
             # alone it is no configuration
-            if ($text =~ /^\s*(?:redis\w*|prefix|pepper_file|key_prefix|cache\w*|lease|stale|resolver\w*|rate_\w+|usage\w*)\s/) {
+            if ($text =~ /^\s*(?:redis\w*|prefix|pepper_file|key_prefix|cache\w*|lease|stale|rate_\w+|usage\w*)\s/) {
                 my $own = $text =~ /^\s*redis\s/ ? $store =~ s/redis redis:\S+ //r : $store;
                 $text = sprintf $own, "\n$text";
             }

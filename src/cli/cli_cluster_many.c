@@ -171,6 +171,7 @@ group_at(cli_cluster_t *cluster, cluster_node_t *node, const group_t *group,
     redisReply  *error, *r;
 
     error = NULL;
+    r = NULL;
 
     for (i = 0; i < group->n + 2; i++) {
 
