@@ -27,9 +27,14 @@ use constant LEASE   => 1;
 use constant STALE   => 30;
 # both clocks of a comparison are whole milliseconds
 use constant EPSILON => 0.002;
-# a worker that lost Redis waits 5 s at most until it tries again, and connects
-use constant BACKOFF => 6;
+# of commands and of connecting: what a busy machine takes of it is not Redis' fault
+use constant TIMEOUT => 1;
+# a worker that lost Redis waits 5 s at most until it tries again; and connects
+use constant BACKOFF => 5 + 2 * TIMEOUT;
 use constant RATE    => 120;            # a minute
+
+plan skip_all => 'without a master there is no reload and nobody to replace a worker'
+    if ($ENV{TEST_NGINX_GLOBALS} // '') =~ /master_process\s+off/;
 
 my $seconds = $ENV{SOAK_SECONDS} // 12;
 my $long = $seconds >= 300;
@@ -37,9 +42,10 @@ my $seed = $ENV{SOAK_SEED} // int rand 1e6;
 srand $seed;
 
 # What may grow, over the last two thirds. In a short run it can only be told from
-# what goes up at once.
+# what goes up at once. Sanitizers and valgrind keep what was freed.
+my $keeps = grep { $ENV{"TEST_NGINX_$_"} } qw(PRELOAD SLOW VALGRIND);
 my %tolerance = (
-    heap        => $long ? 256 : 2_048,     # KiB a process
+    heap        => $keeps ? 200_000 : $long ? 256 : 2_048,  # KiB a process
     shared      => $long ? 256 : 8_192,
     descriptors => $long ? 2 : 20,
 );
@@ -77,7 +83,7 @@ for my $t ($steady, $rough) {
     opsauth_store main {
         redis %%REDIS%%; pepper_file %%PEPPER%%; cache 4m; usage on;
         key_prefix op365_sk_live_ environment=live checksum=crc32;
-        lease 1s; stale 30s; cache_valid 10s;
+        lease 1s; stale 30s; cache_valid 10s; redis_timeout 1s; redis_connect_timeout 1s;
     }
     upstream backend { server %%BACKEND%%; keepalive 8; keepalive_timeout 2s; }
     upstream echo { server %%UPSTREAM%%; keepalive 8; keepalive_timeout 2s; }
@@ -330,6 +336,8 @@ for my $name ($figures->names) {
 cmp_ok(scalar @rows, '>', 10, 'memory and descriptors were watched');
 $fds{after} = quiet($steady);
 cmp_ok($fds{after}, '<=', $fds{before} + 2, 'steady: no descriptor was left behind');
+# a worker that still goes has its channel there
+OpsAuth::Process->poll(20, sub { my @children = $rough->children; @children <= 2 });
 cmp_ok(OpsAuth::Process->fd_count($rough->pid), '<=', $fds{master} + 2, 'rough: nor in the master, by reloads and deaths');
 
 my %zone;                               # of a status page
