@@ -196,7 +196,7 @@ check: all unit
 stress: all
 	@STRESS_SECONDS=$(or $(STRESS_SECONDS),600) t/run -v t/51-stress.t
 
-# the same as in the suite, but there for 12 seconds; the figures as Markdown
+# the same as in the suite, but there for 8 seconds; the figures as Markdown
 soak: all
 	@mkdir -p "$(BUILD)/soak"; rm -f "$(BUILD)/soak/SUMMARY.md"; \
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) SOAK_SUMMARY="$(BUILD)/soak/SUMMARY.md" \
