@@ -211,9 +211,29 @@ sub quiet {
     return $t->settled_fds;
 }
 
+# what the descriptors of a gateway's workers are: "kind, state: how many"
+sub descriptors {
+    my ($t) = @_;
+    my %port = ($redis->port => 'Redis', $echo->port => 'echo', $as->port => 'the other server',
+        $backend->port(8080) => 'backend', $t->port(8080) => 'clients', $t->port(8082) => 'HTTP/2 clients');
+    my (%socket, %n);
+    open my $tcp, '<', '/proc/net/tcp' or return '';
+    for (<$tcp>) {
+        my ($local, $remote, $state, $inode) = /^ *\d+: \w+:(\w{4}) \w+:(\w{4}) (\w\w) .*? \d+ +\d+ (\d+) \d /  or next;
+        my $kind = $port{hex $local} // $port{hex $remote} // 'others';
+        $socket{"socket:[$inode]"} = "$kind, " . ({ '01' => 'open', '0A' => 'listening', '08' => 'half closed' }->{$state} // $state);
+    }
+    for my $pid ($t->workers) {
+        for my $path (map { readlink // () } glob "/proc/$pid/fd/*") {
+            $n{$socket{$path} // ($path =~ /^socket:/ ? 'other sockets' : 'files')}++;
+        }
+    }
+    return join '; ', map { "$_: $n{$_}" } sort keys %n;
+}
+
 my @steady_workers = $steady->workers;
 $steady->get('/api', key => $keys{good}[0]) for 1 .. 20;   # some come with the first requests only
-my %fds = (before => quiet($steady), master => OpsAuth::Process->fd_count($rough->pid));
+my %fds = (before => quiet($steady), were => descriptors($steady), master => OpsAuth::Process->fd_count($rough->pid));
 
 my $begin = OpsAuth::Soak->now;
 my %cpu = (before => cpu());
@@ -342,7 +362,9 @@ for my $name ($figures->names) {
 }
 cmp_ok(scalar @rows, '>', 10, 'memory and descriptors were watched');
 $fds{after} = quiet($steady);
-cmp_ok($fds{after}, '<=', $fds{before} + 2, 'steady: no descriptor was left behind');
+my $descriptors = descriptors($steady);
+cmp_ok($fds{after}, '<=', $fds{before} + 2, 'steady: no descriptor was left behind')
+    or diag "before: $fds{were}\nafter: $descriptors";
 # a worker that still goes has its channel there
 OpsAuth::Process->poll(20, sub { my @children = $rough->children; @children <= 2 });
 cmp_ok(OpsAuth::Process->fd_count($rough->pid), '<=', $fds{master} + 2, 'rough: nor in the master, by reloads and deaths');
@@ -395,7 +417,7 @@ sub report {
         sprintf('- metered: %d answers, of them %d without a verdict or an answer; counted in Redis: %d; lost, as the status page says: steady %d, rough %d',
             $metered, ($answers{metered}{503} // 0) + $unanswered, $usage{all}, $zone{steady}{lost} // 0, $zone{rough}{lost} // 0),
         sprintf('- CPU of the steady workers: %.1f s', $cpu{after} - $cpu{before}),
-        "- descriptors of the steady workers, at rest: before $fds{before}, after $fds{after}", '',
+        "- descriptors of the steady workers, at rest: before $fds{before} ($fds{were}), after $fds{after} ($descriptors)", '',
         '| process, KiB | first third | second | last | least | most | growth over the last two |',
         '| --- | ---: | ---: | ---: | ---: | ---: | ---: |';
     for my $row (map { my $f = $figures->flat($_); $f ? [$_, $f] : () } $figures->names) {
