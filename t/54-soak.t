@@ -90,27 +90,38 @@ for my $t ($steady, $rough) {
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     opsauth_oauth_issuer https://auth.test;
+    add_header X-Reason $opsauth_reason always;
+    # kept connections of these clients are never closed
     server {
         listen 127.0.0.1:%%PORT_8080%% reuseport;
-        listen 127.0.0.1:%%PORT_8082%% reuseport http2;
         keepalive_requests 100000000;
         keepalive_timeout 600s;
-        add_header X-Reason $opsauth_reason always;
-        location /api {
-            opsauth main;
-            opsauth_require scope=read:tenants method=GET;
-            opsauth_require scope=write:tenants method=POST;
-            proxy_pass http://backend;
-        }
-        location /echo { opsauth main; client_body_buffer_size 8k; proxy_pass http://echo; }
-        location /foreign { opsauth main; opsauth_introspection /_introspect; proxy_pass http://backend; }
-        location = /_introspect { internal; proxy_pass http://%%AS%%/oauth/introspect; }
-        location = /oauth/token { opsauth_oauth token; }
-        location = /oauth/revoke { opsauth_oauth revoke; }
-        location = /oauth/introspect { opsauth_oauth introspect; }
-        location = /status { opsauth_status; }
-        location = /metrics { opsauth_status prometheus; }
+        include %%TESTDIR%%/places;
     }
+    # nginx keeps a connection that was reset while it discarded a body, until this
+    # is over: those who go away in the middle come here
+    server {
+        listen 127.0.0.1:%%PORT_8081%% reuseport;
+        listen 127.0.0.1:%%PORT_8082%% reuseport http2;
+        keepalive_timeout 2s;
+        include %%TESTDIR%%/places;
+    }
+CONF
+    $t->write_file('places', <<'CONF' =~ s/%%AS%%/$t->var('AS')/er);
+    location /api {
+        opsauth main;
+        opsauth_require scope=read:tenants method=GET;
+        opsauth_require scope=write:tenants method=POST;
+        proxy_pass http://backend;
+    }
+    location /echo { opsauth main; client_body_buffer_size 8k; proxy_pass http://echo; }
+    location /foreign { opsauth main; opsauth_introspection /_introspect; proxy_pass http://backend; }
+    location = /_introspect { internal; proxy_pass http://%%AS%%/oauth/introspect; }
+    location = /oauth/token { opsauth_oauth token; }
+    location = /oauth/revoke { opsauth_oauth revoke; }
+    location = /oauth/introspect { opsauth_oauth introspect; }
+    location = /status { opsauth_status; }
+    location = /metrics { opsauth_status prometheus; }
 CONF
 }
 
@@ -141,7 +152,7 @@ ok($_->wait_for_log(qr/feed of store "main": tracking/), 'a feed tracks') for $s
 
 my @gates = map { {
     name => $_ == $steady ? 'steady' : 'rough', patient => $_ == $steady,
-    port => $_->port(8080), h2 => $_->port(8082),
+    port => $_->port(8080), short => $_->port(8081), h2 => $_->port(8082),
 } } $steady, $rough;
 my $soak = OpsAuth::Soak->new(
     dir => $steady->_own_dir('soak'), gates => \@gates, keys => \%keys,
@@ -215,7 +226,7 @@ sub quiet {
 sub descriptors {
     my ($t) = @_;
     my %port = ($redis->port => 'Redis', $echo->port => 'echo', $as->port => 'the other server',
-        $backend->port(8080) => 'backend', $t->port(8080) => 'clients', $t->port(8082) => 'HTTP/2 clients');
+        $backend->port(8080) => 'backend', $t->port(8080) => 'clients', $t->port(8081) => 'clients', $t->port(8082) => 'HTTP/2 clients');
     my (%socket, %n);
     open my $tcp, '<', '/proc/net/tcp' or return '';
     for (<$tcp>) {

@@ -22,8 +22,9 @@ use OpsAuth::Process;
 use OpsAuth::Soak::Clients;
 
 # dir     where it may write (made here)
-# gates   [{ name, port, h2 => port, patient }, ...]; patient: such a gate never
-#         closes a connection, so that nothing is ever sent again
+# gates   [{ name, port, short => port, h2 => port, patient }, ...]; patient: such a
+#         gate never closes a connection, so that nothing is ever sent again; short: where
+#         connections are not kept for long
 # store, redis, oauth   OpsAuth::Store, ::Redis, ::OAuth
 # keys    { good => [...], revoked => [...], ... }, see OpsAuth::Soak::Clients
 # clients [[name, number of processes], ...]

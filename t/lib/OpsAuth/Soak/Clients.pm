@@ -272,7 +272,7 @@ sub aborter {
     while (!$stopped->()) {
         my $gate = $self->{gates}[gate($self)];
         my $how = one(@how);
-        my $c = eval { OpsAuth::HTTP::Connection->new($gate->{$how =~ /HTTP/ ? 'h2' : 'port'}) };
+        my $c = eval { OpsAuth::HTTP::Connection->new($gate->{$how =~ /HTTP/ ? 'h2' : 'short'}) };
         if ($c) {
             $c->send($how{$how}->());
             sleep rand 0.01 if rand() < 0.5;
