@@ -40,8 +40,8 @@ CLI_OBJ  := $(CLI_SRC:src/%.c=$(BUILD)/obj/%.o)
 MOD_SRC  := ngx_http_opsauth_module.c config src/module.map $(wildcard src/core/*.[ch] \
             src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch] src/oauth/*.[ch])
 
-.PHONY: all module cli unit deps deps-build interop demo demo-stop test check stress \
-        bench install uninstall static deb dist release-check clean help
+.PHONY: all module cli unit deps deps-build interop demo demo-stop test check stress soak \
+        bench compare install uninstall static deb dist release-check clean help
 
 all: module cli
 
@@ -52,7 +52,9 @@ help:
 	@echo "make test        install what is needed, build, run the whole test suite"
 	@echo "make check       run the test suite, installing nothing (T=\"t/x.t ...\" for some)"
 	@echo "make stress      the bound on stale answers, for long (STRESS_SECONDS=600)"
+	@echo "make soak        everything at once, for an hour (SOAK_SECONDS=3600)"
 	@echo "make bench       install what is needed, build, measure against plain proxying"
+	@echo "make compare     the same against what one would take instead: Lua, auth_request, njs"
 	@echo "make static      an nginx with the module built in (NGINX_SRC must be a full tree)"
 	@echo "make install     install module, command, man page, documentation (DESTDIR, PREFIX)"
 	@echo "make uninstall   remove what make install put there"
@@ -62,7 +64,7 @@ help:
 	@echo "make clean       remove build/"
 	@echo
 	@echo "NGINX_SRC=DIR    build against this nginx source tree instead of Debian's nginx-dev"
-	@echo "BENCH=--quick    arguments for bench/run, see bench/README.md"
+	@echo "BENCH=--quick    arguments for bench/run and bench/compare, see bench/README.md"
 	@echo "CC=clang         another compiler; OPT='-O0 -g' other flags"
 
 module: $(MODULE)
@@ -199,10 +201,22 @@ check: all unit
 stress: all
 	@STRESS_SECONDS=$(or $(STRESS_SECONDS),600) t/run -v t/51-stress.t
 
+# the same as in the suite, but there for 8 seconds; the figures as Markdown
+soak: all
+	@mkdir -p "$(BUILD)/soak"; rm -f "$(BUILD)/soak/SUMMARY.md"; \
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) SOAK_SUMMARY="$(BUILD)/soak/SUMMARY.md" \
+	    t/run t/54-soak.t; status=$$?; \
+	[ ! -f "$(BUILD)/soak/SUMMARY.md" ] || cat "$(BUILD)/soak/SUMMARY.md"; exit $$status
+
 bench:
 	@.ci/packages build bench
 	@$(MAKE) --no-print-directory module
 	@BUILD="$(BUILD)" bench/run $(BENCH)
+
+compare:
+	@.ci/packages build bench
+	@$(MAKE) --no-print-directory module
+	@BUILD="$(BUILD)" bench/compare $(BENCH)
 
 # --- install --------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ use Time::HiRes qw(sleep time);
 use OpsAuth::Check;
 use OpsAuth::HTTP qw(parse_response);
 use OpsAuth::RESP;
+use OpsAuth::Soak::Figures;
 use OpsAuth::Test;
 
 my $t = OpsAuth::Test->new(module => 0, workers => 2);
@@ -521,6 +522,18 @@ subtest 'secrets' => sub {
     my @said = OpsAuth::Check::leaks([$store->pepper_file], [$store->pepper]);
     unlike("@said", qr/\Q${\$store->pepper}\E/, 'the report does not repeat the secret');
     $inner->finish;
+};
+
+subtest 'the soak test sees what grows' => sub {
+    my $f = OpsAuth::Soak::Figures->new;
+    for my $i (0 .. 299) {
+        $f->add(flat => $i, 100 + $i % 7);
+        $f->add(leak => $i, 100 + $i % 7 + $i / 10);
+        $f->add(once => $i, $i < 90 ? $i : 90);
+    }
+    my %growth = map { $_ => $f->flat($_)->{growth} } qw(flat leak once);
+    cmp_ok(abs $growth{$_}, '<', 1, $_) for qw(flat once);
+    cmp_ok(abs($growth{leak} - 20), '<', 1, 'a leak, by two thirds of what it comes to');
 };
 
 subtest 'the end of a test finds faults' => sub {

@@ -29,6 +29,12 @@ my %columns = map { scalar(() = /\|/g) => 1 } @rows;
 is(scalar keys %columns, 1, 'all of its rows have the same columns');
 is(read_file("$build/bench/RESULTS.md"), $said, 'RESULTS.md has the same text');
 
+# what is compared: opsauth's part needs no further packages
+is(`$root/bench/compare --check --only opsauth 2>$build/progress`, "the same verdicts: opsauth\n", 'bench/compare --check')
+    or diag read_file("$build/progress");
+system "$root/bench/compare --only nothing >/dev/null 2>&1";
+is($? >> 8, 2, 'an alternative that is not there: usage');
+
 system "$root/bench/run --only nothing >/dev/null 2>&1";
 is($? >> 8, 2, 'a scenario that is not there: usage');
 

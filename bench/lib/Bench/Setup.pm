@@ -28,6 +28,7 @@ my @BASE62 = ('0' .. '9', 'A' .. 'Z', 'a' .. 'z');
 # keys    how many there are in the largest set
 # store   further lines for opsauth_store
 # place   further lines for the location
+# read_rule  what its opsauth_require says (scope=read:tenants)
 # rate    of accounts
 # cores   [for both nginx], [for everything else]; empty: no choice
 sub new {
@@ -77,7 +78,7 @@ sub redis {
     my ($self) = @_;
     my $dir = $self->dir;
     $self->{redis_port} = OpsAuth::Port->take;
-    OpsAuth::Process->spawn(
+    $self->{redis_pid} = OpsAuth::Process->spawn(
         command => [$self->on_core(1, 'redis-server', '--port', $self->{redis_port},
             '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
             '--dir', "$dir/redis")],
@@ -107,10 +108,14 @@ sub redis_reads {
 sub backend {
     my ($self) = @_;
     my $port = $self->{backend_port} = OpsAuth::Port->take;
-    $self->nginx('backend', 1, '', <<"CONF");
+    $self->nginx('backend', 1, '', <<'CONF' =~ s/%%PORT%%/$port/r);
     server {
-        listen 127.0.0.1:$port backlog=1024;
-        location / { return 200 "{\\"success\\":true,\\"data\\":[]}\\n"; }
+        listen 127.0.0.1:%%PORT%% backlog=1024;
+        location / { return 200 "{\"success\":true,\"data\":[]}\n"; }
+        # what came with a request, for bench/compare
+        location = /v1/seen {
+            return 200 "tenant=$http_x_tenant_id account=$http_x_account_id credential=$http_x_credential_id scopes=$http_x_scopes roles=$http_x_roles key=$http_authorization\n";
+        }
     }
 CONF
 }
@@ -202,7 +207,7 @@ sub http_part {
         $self->{store}
     }
 CONF
-        my $guard = $with ? "opsauth store$port; opsauth_require scope=read:tenants; $place[$n]" : '';
+        my $guard = $with ? "opsauth store$port; opsauth_require @{[$self->{read_rule} // 'scope=read:tenants']}; $place[$n]" : '';
         $text .= <<"CONF";
     server {
         listen 127.0.0.1:$port backlog=1024;
