@@ -179,6 +179,9 @@ $(BUILD)/unit/ngx_%: t/unit/ngx_%.c $(wildcard t/unit/*.h) $(wildcard src/core/*
 
 -include $(CORE_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_OBJ:.o=.d)
 
+# libFuzzer is clang's
+FUZZ_CC ?= clang
+
 # --- demo, tests --------------------------------------------------------------
 
 deps-build:
@@ -209,12 +212,17 @@ demo-stop:
 test: deps
 	@$(MAKE) --no-print-directory check
 
-check: all unit $(if $(shell command -v clang),fuzzers)
-	@t/run $(T)
+# with some files, of different parts, also in a configuration that came by a reload
+HUP_T := $(patsubst %,t/%.t,13-identity 25-feed 60-oauth-token 65-rates)
+
+check: all unit $(if $(shell command -v $(FUZZ_CC)),fuzzers)
+	@status=0; \
+	$(if $(T),,t/modes hup -- $(HUP_T) || status=1; echo '--- the suite';) \
+	t/run $(T) || status=1; \
+	exit $$status
 
 # --- fuzzing: t/fuzz/NAME.c is a target, t/fuzz/corpus/NAME what it starts from ----
 
-FUZZ_CC      ?= clang
 FUZZ_SECONDS ?= 60
 FUZZ_SRC     := $(wildcard t/fuzz/*.c)
 FUZZ_BIN     := $(FUZZ_SRC:t/fuzz/%.c=$(BUILD)/fuzz/%)

@@ -9,6 +9,13 @@
 #include "oa_set.h"
 
 
+static int
+starts(oa_str_t s, const char *with)
+{
+    return s.len >= strlen(with) && memcmp(s.data, with, strlen(with)) == 0;
+}
+
+
 static void
 redirects(const oa_client_t *client, oa_str_t uri)
 {
@@ -39,9 +46,8 @@ redirects(const oa_client_t *client, oa_str_t uri)
         if (oa_redirect_uri_match(word, uri)) {
             /* what is sent to is never another place */
             must(fuzz_same(word, uri)
-                 || (word.len > 17
-                     && (memcmp(word.data, "http://127.0.0.1", 16) == 0
-                         || memcmp(word.data, "http://[::1]", 12) == 0)));
+                 || starts(word, "http://127.0.0.1")
+                 || starts(word, "http://[::1]"));
             must(oa_redirect_uri_check(uri, &error) == OA_OK);
         }
     }
@@ -54,7 +60,7 @@ scopes(fuzz_t *in, oa_str_t requested, oa_str_t allowed, oa_str_t ceiling)
     size_t          len, pos;
     oa_rc_t         rc;
     oa_str_t        set, word;
-    unsigned char  *out;
+    unsigned char  *out, *words[2];
 
     out = fuzz_room(in, OA_SET_MAX);
     rc = oa_scope_narrow(requested, allowed, ceiling, out, OA_SET_MAX, &len);
@@ -64,6 +70,18 @@ scopes(fuzz_t *in, oa_str_t requested, oa_str_t allowed, oa_str_t ceiling)
     }
 
     must(len <= OA_SET_MAX);
+
+    words[0] = fuzz_room(in, allowed.len);
+    words[1] = fuzz_room(in, ceiling.len);
+
+    must(oa_set_pack(allowed, words[0], allowed.len, &allowed.len) == OA_OK);
+    allowed.data = words[0];
+
+    if (ceiling.data) {
+        must(oa_set_pack(ceiling, words[1], ceiling.len, &ceiling.len)
+             == OA_OK);
+        ceiling.data = words[1];
+    }
 
     set.data = out;
     set.len = len;
