@@ -24,13 +24,16 @@ requests(fuzz_t *in, const oa_rate_limit_t *limit)
     while (in->n) {
         wait = fuzz_byte(in);
 
+        /* a clock lasts for 36 years */
+        if (limit->interval > OA_RATE_AHEAD_MAX / 128
+            || now - start > OA_RATE_AHEAD_MAX)
+        {
+            return;
+        }
+
         /* in parts of an interval, or in intervals */
         now += (wait & 128) ? limit->interval * (wait & 127)
                             : limit->interval / 16 * wait;
-
-        if (now - start > OA_RATE_AHEAD_MAX) {
-            return;
-        }
 
         oa_rate_state(limit, tat, now, &state);
         rc = oa_rate_take(limit, tat, now, &next);
