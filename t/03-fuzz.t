@@ -18,7 +18,7 @@ my $build = $ENV{TEST_BUILD} // "$root/build";
 my $limit = 600;                        # seconds for one program
 
 # some do more than others in a run: libcrypto's signatures, tables of records
-my %runs = (jws => 1_000, record => 5_000, table => 2_000, ticket => 5_000);
+my %runs = (jws => 1_000, record => 5_000, resp => 5_000, table => 2_000, ticket => 2_000);
 
 plan skip_all => 'no clang here: the targets are for its libFuzzer'
     if system('command -v clang >/dev/null 2>&1');

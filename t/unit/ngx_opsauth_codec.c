@@ -240,6 +240,24 @@ skipping(void)
     data[0] = '+';
     stream_n(data, sizeof(data), "ERROR\n", "a line without end");
 
+    /* the same with an end, whether that comes at once or later */
+
+    for (n = BYTES - 1; n <= BYTES + 40; n++) {
+        data[0] = "+-"[n % 2];
+        memset(data + 1, 'x', n);
+        strcpy(data + 1 + n, "\r\n:1\r\n");
+
+        p = decode(data, strlen(data), 0);
+        ok((n > BYTES) == (strcmp(p, "ERROR\n") == 0), "a line of %zu", n);
+        stream(data, p, "cut");
+        free(p);
+
+        p = data + sprintf(data, "*17\r\n*1\r\n-");
+        memset(p, 'x', n);
+        strcpy(p + n, "\r\n");
+        stream(data, n <= BYTES ? "" : "ERROR\n", "below a cut array");
+    }
+
     replies();
     garbage();
     random_streams();
