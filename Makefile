@@ -264,7 +264,8 @@ $(BUILD)/nginx-source/auto/module:
 # an nginx whose pools give every piece of memory a block of its own
 POOLLESS := -DNGX_DEBUG_PALLOC=1
 FULL      = $(MAKE) --no-print-directory NGINX_SRC="$(NGINX_FULL)" \
-            NGINX_CONFIGURE="$(NGINX_CONFIGURE) --error-log-path=stderr --with-poll_module"
+            NGINX_CONFIGURE="$(NGINX_CONFIGURE) --with-http_addition_module \
+                --with-poll_module --error-log-path=stderr"
 MAKE_IN   = $(FULL) LTO= HARDEN=
 
 # UBSan for what is ours alone: nginx passes NULL to memcpy(), and more
