@@ -43,7 +43,7 @@ MOD_SRC  := ngx_http_opsauth_module.c config src/module.map $(wildcard src/core/
             src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch] src/oauth/*.[ch])
 
 .PHONY: all module cli unit deps deps-build interop demo demo-stop test check stress \
-        binary asan poolless test-asan test-valgrind test-modes fuzz fuzzers \
+        binary asan built-in test-asan test-valgrind test-modes fuzz fuzzers \
         bench install uninstall static clean help
 
 all: module cli
@@ -263,32 +263,30 @@ $(BUILD)/nginx-source/auto/module:
 
 # an nginx whose pools give every piece of memory a block of its own
 POOLLESS := -DNGX_DEBUG_PALLOC=1
-FULL      = $(MAKE) --no-print-directory NGINX_SRC="$(NGINX_FULL)" \
+FULL      = $(MAKE) --no-print-directory NGINX_SRC="$(NGINX_FULL)" LTO= HARDEN= \
             NGINX_CONFIGURE="$(NGINX_CONFIGURE) --with-http_addition_module \
                 --with-poll_module --error-log-path=stderr"
-MAKE_IN   = $(FULL) LTO= HARDEN=
 
 # UBSan for what is ours alone: nginx passes NULL to memcpy(), and more
 asan: $(NGINX_FULL)/auto/module
-	@$(MAKE_IN) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(UBSAN)" cli
-	@$(MAKE_IN) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(POOLLESS)" LD_OPT="$(ASAN)" \
+	@$(FULL) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(UBSAN)" cli
+	@$(FULL) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(POOLLESS)" LD_OPT="$(ASAN)" \
 	    MODULE_OPT="$(UBSAN)" binary module
 
-poolless: $(NGINX_FULL)/auto/module
-	@$(MAKE_IN) BUILD="$(BUILD)/poolless" OPT="-O1 -g $(POOLLESS)" binary all
+built-in: $(NGINX_FULL)/auto/module
+	@$(FULL) BUILD="$(BUILD)/built-in" OPT="-O1 -g $(POOLLESS)" static
 
 test-asan: deps
 	@$(MAKE) --no-print-directory all unit asan
-	@TEST_BUILD="$(BUILD)" BUILD="$(BUILD)/asan" t/modes asan -- $(T)
+	@BUILD="$(BUILD)" t/modes asan -- $(T)
 
 test-valgrind: deps
 	@.ci/packages valgrind
-	@$(MAKE) --no-print-directory all unit poolless
-	@TEST_BUILD="$(BUILD)" BUILD="$(BUILD)/poolless" t/modes valgrind -- $(T)
+	@$(MAKE) --no-print-directory all unit built-in
+	@BUILD="$(BUILD)" t/modes valgrind -- $(T)
 
-test-modes: deps $(NGINX_FULL)/auto/module
-	@$(MAKE) --no-print-directory all unit
-	@$(FULL) BUILD="$(BUILD)/built-in" static
+test-modes: deps
+	@$(MAKE) --no-print-directory all unit built-in
 	@BUILD="$(BUILD)" t/modes $(or $(MODES),hup poll single static) -- $(T)
 
 # the same as in the suite, but there for 20 seconds
