@@ -116,8 +116,11 @@ $(BUILD)/nginx/nginx: $(BUILD)/nginx/Makefile
 
 static: $(BUILD)/static/nginx
 
-$(BUILD)/static/nginx: $(MOD_SRC) Makefile | $(BUILD)/.tools
-	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" "" $(NGINX_CONFIGURE)
+$(BUILD)/static/Makefile: config Makefile $(sort $(dir $(MOD_SRC))) | $(BUILD)/.tools
+	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" "$(LD_OPT)" $(NGINX_CONFIGURE)
+	@touch $@
+
+$(BUILD)/static/nginx: $(BUILD)/static/Makefile $(MOD_SRC)
 	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/static/Makefile binary
 	@touch $@
 	@echo "built $@"
