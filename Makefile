@@ -272,12 +272,12 @@ FULL      = $(MAKE) --no-print-directory NGINX_SRC="$(NGINX_FULL)" LTO= HARDEN= 
 
 # UBSan for what is ours alone: nginx passes NULL to memcpy(), and more
 asan: $(NGINX_FULL)/auto/module
-	@$(FULL) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(UBSAN)" cli
-	@$(FULL) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(POOLLESS)" LD_OPT="$(ASAN)" \
+	+@$(FULL) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(UBSAN)" cli
+	+@$(FULL) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(POOLLESS)" LD_OPT="$(ASAN)" \
 	    MODULE_OPT="$(UBSAN)" binary module
 
 built-in: $(NGINX_FULL)/auto/module
-	@$(FULL) BUILD="$(BUILD)/built-in" OPT="-O1 -g $(POOLLESS)" static
+	+@$(FULL) BUILD="$(BUILD)/built-in" OPT="-O1 -g $(POOLLESS)" static
 
 test-asan: deps
 	@$(MAKE) --no-print-directory all unit asan
