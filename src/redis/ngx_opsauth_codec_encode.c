@@ -73,6 +73,7 @@ ngx_opsauth_codec_form(ngx_opsauth_codec_form_t *form, ngx_uint_t n,
 
     form->data = p;
     form->prefix = *prefix;
+    form->name_len = 0;
 
     form->lead.data = p;
     form->lead.len = 0;
