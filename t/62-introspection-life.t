@@ -17,7 +17,7 @@ use OpsAuth::Process;
 
 my $WORKERS = $ENV{TEST_WORKERS} // 2;
 # ms until an answer comes in which much must have happened; 3 s are its bound
-my $LATE = OpsAuth::Nginx::SLOW ? 2_500 : 800;
+my $LATE = OpsAuth::Nginx::SLOW ? 2_500 : 1_500;
 my $g = OpsAuth::Introspection->new(workers => $WORKERS);
 my ($t, $redis, $store, $as) = ($g->test, $g->redis, $g->store, $g->as);
 $store->account('everybody', tenant => 'org_all');
