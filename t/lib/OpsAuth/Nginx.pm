@@ -86,9 +86,9 @@ sub _render {
     );
     my $out = $text;
     # code that valgrind has not seen yet takes long the first time
-    if ($ENV{TEST_NGINX_VALGRIND}) {
-        $out =~ s/\bredis_timeout\s+\d+s;/redis_timeout 10s;/g;
-        $out =~ s/(\bopsauth_store\s+\w+\s*\{)(?![^}]*redis_timeout)/$1 redis_timeout 10s;/g;
+    for my $name ($ENV{TEST_NGINX_VALGRIND} ? qw(redis_timeout redis_connect_timeout) : ()) {
+        $out =~ s/\b$name\s+\d+s;/$name 10s;/g;
+        $out =~ s/(\bopsauth_store\s+\w+\s*\{)(?![^}]*\b$name\b)/$1 $name 10s;/g;
     }
     $out =~ s/%%(\w+)%%/$own{$1} ? $own{$1}->() : $substitute->($1)/ge;
     my $path = "$self->{dir}/$name.conf";
