@@ -12,8 +12,11 @@ NGINX_SRC       ?= /usr/share/nginx/src
 NGINX_CONFIGURE ?= --with-compat --with-http_ssl_module --with-http_v2_module \
                    --with-http_realip_module --with-http_auth_request_module \
                    --with-threads
-# further compiler flags for module, command and unit tests
+# further compiler flags for module, command and unit tests; for the module alone;
+# for the linker
 OPT             ?= -O2 -g
+MODULE_OPT      ?=
+LD_OPT          ?=
 
 PREFIX     ?= /usr
 DESTDIR    ?=
@@ -41,6 +44,7 @@ MOD_SRC  := ngx_http_opsauth_module.c config src/module.map $(wildcard src/core/
             src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch] src/oauth/*.[ch])
 
 .PHONY: all module cli unit deps deps-build interop demo demo-stop test check stress soak \
+        binary asan built-in test-asan test-valgrind test-modes fuzz fuzzers \
         bench compare install uninstall static deb dist release-check clean help
 
 all: module cli
@@ -51,6 +55,10 @@ help:
 	@echo "make demo-stop   stop what make demo started"
 	@echo "make test        install what is needed, build, run the whole test suite"
 	@echo "make check       run the test suite, installing nothing (T=\"t/x.t ...\" for some)"
+	@echo "make test-asan   the suite with AddressSanitizer, UBSan and an nginx without pools"
+	@echo "make test-valgrind  a part of it under valgrind, and such an nginx (T=... for other)"
+	@echo "make test-modes  the suite by reload, with poll, in one process, built in (MODES=poll)"
+	@echo "make fuzz        every parser with libFuzzer (FUZZ_SECONDS=60 for each, FUZZ=\"jws ...\")"
 	@echo "make stress      the bound on stale answers, for long (STRESS_SECONDS=600)"
 	@echo "make soak        everything at once, for an hour (SOAK_SECONDS=3600)"
 	@echo "make bench       install what is needed, build, measure against plain proxying"
@@ -95,18 +103,33 @@ $(BUILD):
 # --- the module: nginx's own configure and make ------------------------------
 
 $(BUILD)/nginx/Makefile: config Makefile $(sort $(dir $(MOD_SRC))) | $(BUILD)/.tools
-	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/nginx" dynamic "$(CC)" "$(NGX_OPT) $(LTO)" "$(LTO) $(LDFLAGS)" $(NGINX_CONFIGURE)
+	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/nginx" dynamic "$(CC)" "$(NGX_OPT) $(LTO)" "$(LTO) $(LDFLAGS) $(LD_OPT)" $(NGINX_CONFIGURE)
 	@touch $@
 
 $(MODULE): $(BUILD)/nginx/Makefile $(MOD_SRC)
-	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/nginx/Makefile modules
+	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/nginx/Makefile modules \
+	    CC="$(strip $(CC) $(MODULE_OPT))"
 	@cp $(BUILD)/nginx/ngx_http_opsauth_module.so $@.new && mv $@.new $@
 	@echo "built $@"
 
-static: $(BUILD)/.tools
-	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" "$(LDFLAGS)" $(NGINX_CONFIGURE)
+# the program that belongs to the module, where NGINX_SRC is a full tree
+binary: $(BUILD)/nginx/nginx
+
+$(BUILD)/nginx/nginx: $(BUILD)/nginx/Makefile
+	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/nginx/Makefile binary
+	@touch $@
+	@echo "built $@"
+
+static: $(BUILD)/static/nginx
+
+$(BUILD)/static/Makefile: config Makefile $(sort $(dir $(MOD_SRC))) | $(BUILD)/.tools
+	@.ci/configure-nginx "$(NGINX_SRC)" "$(BUILD)/static" static "$(CC)" "$(NGX_OPT)" "$(LDFLAGS) $(LD_OPT)" $(NGINX_CONFIGURE)
+	@touch $@
+
+$(BUILD)/static/nginx: $(BUILD)/static/Makefile $(MOD_SRC)
 	@$(MAKE) -s --no-print-directory -C $(NGINX_SRC) -f $(BUILD)/static/Makefile binary
-	@echo "built $(BUILD)/static/nginx"
+	@touch $@
+	@echo "built $@"
 
 # --- core, command, unit tests -----------------------------------------------
 
@@ -137,7 +160,9 @@ $(BUILD)/_opsauth: $(CLI)
 # t/unit/oa_*.c use the core alone; t/unit/ngx_*.c a file of src/shm or
 # src/redis with nginx's headers. All with AddressSanitizer and UBSan.
 
-SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ASAN     := -fsanitize=address -fno-omit-frame-pointer
+UBSAN    := -fsanitize=undefined -fno-sanitize-recover=undefined
+SAN      := $(ASAN) $(UBSAN)
 UNIT_SRC := $(wildcard t/unit/*.c)
 UNIT_BIN := $(UNIT_SRC:t/unit/%.c=$(BUILD)/unit/%)
 UNIT_OBJ := $(CORE_SRC:src/core/%.c=$(BUILD)/unit/obj/%.o)
@@ -162,6 +187,9 @@ $(BUILD)/unit/ngx_%: t/unit/ngx_%.c $(wildcard t/unit/*.h) $(wildcard src/core/*
 	@$(CC) -O1 -g $(WARN) $(SAN) -It/unit $(NGX_INC) $< -lhiredis -lcrypto -lpthread -o $@
 
 -include $(CORE_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_OBJ:.o=.d)
+
+# libFuzzer is clang's
+FUZZ_CC ?= clang
 
 # --- demo, tests --------------------------------------------------------------
 
@@ -193,9 +221,83 @@ demo-stop:
 test: deps
 	@$(MAKE) --no-print-directory check
 
-check: all unit
-	@t/run $(T)
+# with some files, of different parts, also in a configuration that came by a reload
+HUP_T := $(patsubst %,t/%.t,13-identity 25-feed 60-oauth-token 65-rates)
+
+check: all unit $(if $(shell command -v $(FUZZ_CC)),fuzzers)
+	@status=0; \
+	$(if $(T),,t/modes hup -- $(HUP_T) || status=1; echo '--- the suite';) \
+	t/run $(T) || status=1; \
+	exit $$status
 	@[ -n "$(T)" ] || .ci/tests-passed mark "$(BUILD)"
+
+# --- fuzzing: t/fuzz/NAME.c is a target, t/fuzz/corpus/NAME what it starts from ----
+
+FUZZ_SECONDS ?= 60
+FUZZ_SRC     := $(wildcard t/fuzz/*.c)
+FUZZ_BIN     := $(FUZZ_SRC:t/fuzz/%.c=$(BUILD)/fuzz/%)
+FUZZ_OBJ     := $(CORE_SRC:src/core/%.c=$(BUILD)/fuzz/obj/%.o)
+# targets that need nginx's headers
+FUZZ_NGX     := $(addprefix $(BUILD)/fuzz/,resp table)
+FUZZ_FLAGS   := -std=gnu11 -D_GNU_SOURCE -O1 -g $(WARN) -Wno-unused-function $(SAN)
+
+fuzzers: $(FUZZ_BIN)
+
+.SECONDARY: $(FUZZ_OBJ)
+
+$(BUILD)/fuzz/obj/%.o: src/core/%.c | $(BUILD)/.tools
+	@mkdir -p $(@D)
+	@$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -Isrc/core -c $< -o $@
+
+$(FUZZ_NGX): $(BUILD)/fuzz/%: t/fuzz/%.c t/fuzz/fuzz.h $(wildcard t/unit/*.h src/shm/* src/redis/*) \
+             | $(BUILD)/nginx/Makefile
+	@mkdir -p $(@D)
+	@$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -It/fuzz -It/unit $(NGX_INC) $< -lhiredis -lcrypto -o $@
+
+$(BUILD)/fuzz/%: t/fuzz/%.c t/fuzz/fuzz.h $(wildcard t/unit/*.h) $(FUZZ_OBJ)
+	@$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -It/fuzz -It/unit -Isrc/core $< $(FUZZ_OBJ) -lcrypto -o $@
+
+-include $(FUZZ_OBJ:.o=.d)
+
+fuzz: fuzzers
+	@BUILD="$(BUILD)" FUZZ_SECONDS="$(FUZZ_SECONDS)" t/fuzz/run $(FUZZ)
+
+# --- the suite in other ways, see docs/testing.md --------------------------------
+
+# nginx's whole source; Debian's nginx-dev has no more than headers
+NGINX_FULL ?= $(BUILD)/nginx-source
+
+$(BUILD)/nginx-source/auto/module:
+	@.ci/nginx-source "$(BUILD)/nginx-source"
+	@touch $@
+
+# an nginx whose pools give every piece of memory a block of its own
+POOLLESS := -DNGX_DEBUG_PALLOC=1
+FULL      = $(MAKE) --no-print-directory NGINX_SRC="$(NGINX_FULL)" LTO= HARDEN= \
+            NGINX_CONFIGURE="$(NGINX_CONFIGURE) --with-http_addition_module \
+                --with-poll_module --error-log-path=stderr"
+
+# UBSan for what is ours alone: nginx passes NULL to memcpy(), and more
+asan: $(NGINX_FULL)/auto/module
+	+@$(FULL) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(UBSAN)" cli
+	+@$(FULL) BUILD="$(BUILD)/asan" OPT="-O1 -g $(ASAN) $(POOLLESS)" LD_OPT="$(ASAN)" \
+	    MODULE_OPT="$(UBSAN)" binary module
+
+built-in: $(NGINX_FULL)/auto/module
+	+@$(FULL) BUILD="$(BUILD)/built-in" OPT="-O1 -g $(POOLLESS)" static
+
+test-asan: deps
+	@$(MAKE) --no-print-directory all unit asan
+	@BUILD="$(BUILD)" t/modes asan -- $(T)
+
+test-valgrind: deps
+	@.ci/packages valgrind
+	@$(MAKE) --no-print-directory all unit built-in
+	@BUILD="$(BUILD)" t/modes valgrind -- $(T)
+
+test-modes: deps
+	@$(MAKE) --no-print-directory all unit built-in
+	@BUILD="$(BUILD)" t/modes $(or $(MODES),hup poll single static) -- $(T)
 
 # the same as in the suite, but there for 20 seconds
 stress: all

@@ -171,10 +171,11 @@ subtest 'reload, quit, kill' => sub {
     $t->start;
     # the first turn is at once
     is($t->get('/', key => $key)->status, 200, 'first');
-    becomes($redis, $id, '1 0', 'is written at once');
+    # which may be before the first request where nginx is slow
+    becomes($redis, $id, '1 0', 'is written at once') unless OpsAuth::Nginx::SLOW;
     $t->parallel(30, 'GET', '/', key => $key);
     sleep 0.7;
-    is(counts($redis, $id), '1 0', 'then an hour passes');
+    is(counts($redis, $id), '1 0', 'then an hour passes') unless OpsAuth::Nginx::SLOW;
     $t->reload;
     becomes($redis, $id, '31 0', 'but a reload writes what there is');
 

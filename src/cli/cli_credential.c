@@ -428,12 +428,11 @@ revoke_say(cli_t *cli, const cli_kind_t *kind, cli_credential_t *c,
     rc = c->family ? cli_family_revoke(cli, c, &changed, access)
                    : cli_credential_revoke_one(cli, kind, c, &changed);
 
-    if (rc == CLI_NOT_FOUND) {
-        return not_found(kind, cli_text_safe(c->id));
-    }
-
     if (rc != CLI_OK) {
-        return rc;
+        json_decref(access);
+
+        return (rc == CLI_NOT_FOUND) ? not_found(kind, cli_text_safe(c->id))
+                                     : rc;
     }
 
     revoked->n++;

@@ -511,6 +511,11 @@ ngx_opsauth_codec_string(const redisReadTask *task, char *data, size_t len)
         return NULL;
     }
 
+    /* it would have been one as long as its end was not there */
+    if (len > codec->max_bytes && type != NGX_OPSAUTH_REPLY_STRING) {
+        return NULL;
+    }
+
     node = ngx_opsauth_codec_node(task);
 
     node->type = type;

@@ -49,6 +49,8 @@ static uint64_t ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n,
 static ngx_uint_t ngx_opsauth_set_ones(uint64_t bits);
 static ngx_uint_t ngx_opsauth_set_find(ngx_opsauth_set_t *set,
     const u_char *key);
+static ngx_uint_t ngx_opsauth_set_is_whole(ngx_opsauth_set_t *set,
+    ngx_uint_t slot, ngx_uint_t n);
 static ngx_int_t ngx_opsauth_set_copy(ngx_opsauth_set_t *set, ngx_uint_t slot,
     ngx_opsauth_entry_t *entry);
 
@@ -437,6 +439,28 @@ ngx_opsauth_set_find(ngx_opsauth_set_t *set, const u_char *key)
 }
 
 
+/* an entry that starts here takes these slots, neither less nor more: with a bit
+   of the tags or of a length flipped, it would go on with another one's bytes */
+
+static ngx_inline ngx_uint_t
+ngx_opsauth_set_is_whole(ngx_opsauth_set_t *set, ngx_uint_t slot, ngx_uint_t n)
+{
+    ngx_uint_t  i;
+
+    for (i = slot + 1; i < slot + n; i++) {
+        if (__atomic_load_n(&set->tags[i], __ATOMIC_RELAXED)
+            != NGX_OPSAUTH_TAG_NEXT)
+        {
+            return 0;
+        }
+    }
+
+    return i == NGX_OPSAUTH_SET_SLOTS
+           || __atomic_load_n(&set->tags[i], __ATOMIC_RELAXED)
+              != NGX_OPSAUTH_TAG_NEXT;
+}
+
+
 /* what is copied may be torn; the caller looks at the sequence afterwards */
 
 static ngx_inline ngx_int_t
@@ -454,7 +478,8 @@ ngx_opsauth_set_copy(ngx_opsauth_set_t *set, ngx_uint_t slot,
 
     if (len > NGX_OPSAUTH_TABLE_DATA_MAX
         || len > (NGX_OPSAUTH_SET_SLOTS - slot) * NGX_OPSAUTH_SLOT_SIZE
-                 - sizeof(ngx_opsauth_head_t))
+                 - sizeof(ngx_opsauth_head_t)
+        || !ngx_opsauth_set_is_whole(set, slot, ngx_opsauth_slots(len)))
     {
         return NGX_DECLINED;
     }

@@ -227,6 +227,48 @@ test_damage(void)
 }
 
 
+/* a flipped bit must not make one record end in another one's bytes */
+
+static void
+test_extents(void)
+{
+    void                 *block;
+    ngx_opsauth_set_t    *set;
+    ngx_opsauth_head_t   *head;
+    ngx_opsauth_table_t  *table;
+    ngx_opsauth_entry_t  *entry;
+
+    entry = malloc(sizeof(ngx_opsauth_entry_t));
+    table = table_new(1, &block);
+    set = ngx_opsauth_table_nth(table, 0);
+
+    put(table, 1, 1, 200);              /* slots 2 to 5 */
+    put(table, 2, 1, 200);              /* slots 6 to 9 */
+
+    set->tags[4] ^= 2;
+    ok(get(table, 1, entry) == NGX_DECLINED, "cut in two");
+    ok(get(table, 2, entry) == NGX_OK && is(entry, 2, 1, 200), "the next one");
+    set->tags[4] ^= 2;
+    ok(get(table, 1, entry) == NGX_OK && is(entry, 1, 1, 200), "as it was");
+
+    set->tags[6] = NGX_OPSAUTH_TAG_NEXT;
+    ok(get(table, 1, entry) == NGX_DECLINED, "run into the next one");
+    ngx_opsauth_table_flush(table);
+
+    put(table, 1, 1, 200);
+    put(table, 2, 1, 200);
+
+    head = (ngx_opsauth_head_t *) ngx_opsauth_set_slot(set, 2);
+    head->len = 300;
+    ok(get(table, 1, entry) == NGX_DECLINED, "longer than it is");
+    head->len = 100;
+    ok(get(table, 1, entry) == NGX_DECLINED, "shorter than it is");
+
+    free(block);
+    free(entry);
+}
+
+
 /* other processes */
 
 #define SHARED_KEYS  64
@@ -512,6 +554,7 @@ main(void)
     (void) setvbuf(stdout, NULL, _IOLBF, 0);
 
     test_race();
+    test_extents();
     test_damage();
     test_processes();
     test_killed();

@@ -53,7 +53,7 @@ sub run {
     my @text = map { open my $fh, '<:raw', $_ or die "$_: $!"; local $/; scalar <$fh> // '' }
         $out, $err;
     Test::More::fail("no sanitizer report: @words[0 .. 1]"), Test::More::diag($text[1])
-        if $text[1] =~ /Sanitizer|runtime error/;
+        if $text[1] =~ /Sanitizer|runtime error|^==\d+==/m;
     return ($status & 127 ? "signal $status" : $status >> 8, @text);
 }
 

@@ -96,7 +96,7 @@ sub _order {
     my $line = $JSON->encode(\%order) . "\n";
     local $SIG{PIPE} = 'IGNORE';
     syswrite $self->{control}, $line or die "fake redis is gone\n";
-    my $until = time + 10;
+    my $until = time + 60;
     my $end;
     while (($end = index $self->{input}, "\n") < 0) {
         my $left = $until - time;

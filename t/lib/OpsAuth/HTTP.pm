@@ -15,7 +15,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT_OK = qw(request parallel parallel_requests build_request parse_response);
 
-use constant TIMEOUT => 10;
+use constant TIMEOUT => $ENV{TEST_NGINX_SLOW} || $ENV{TEST_NGINX_VALGRIND} ? 3 * 10 : 10;
 
 # --- messages -----------------------------------------------------------------
 

@@ -2,7 +2,10 @@
 #
 # Environment: TEST_NGINX_BINARY, TEST_NGINX_GLOBALS (further lines for the main
 # context), TEST_NGINX_EVENTS (further lines for events { }), TEST_NGINX_PRELOAD
-# (LD_PRELOAD for nginx alone), TEST_NGINX_DEBUG (debug log).
+# (LD_PRELOAD for nginx alone), TEST_NGINX_DEBUG (debug log), TEST_NGINX_HUP (start
+# with an empty configuration, come to the right one by a reload),
+# TEST_NGINX_VALGRIND (valgrind and its options, to run nginx with),
+# TEST_NGINX_SLOW (a sanitizer or the like: takes more time and memory).
 
 package OpsAuth::Nginx;
 
@@ -14,7 +17,9 @@ use Time::HiRes qw(time);
 use OpsAuth::Process;
 
 # With sanitizers everything takes longer, in particular the start.
-use constant PATIENCE => $ENV{TEST_NGINX_PRELOAD} ? 60 : 20;
+use constant SLOW => $ENV{TEST_NGINX_SLOW} || $ENV{TEST_NGINX_PRELOAD}
+    || $ENV{TEST_NGINX_VALGRIND} ? 1 : 0;
+use constant PATIENCE => SLOW ? 60 : 20;
 
 # dir      its directory; nothing else writes there but the test itself
 # workers  how many
@@ -80,6 +85,11 @@ sub _render {
         MODULE            => sub { $self->{module} // die "no module here\n" },
     );
     my $out = $text;
+    # code that valgrind has not seen yet takes long the first time
+    for my $name ($ENV{TEST_NGINX_VALGRIND} ? qw(redis_timeout redis_connect_timeout) : ()) {
+        $out =~ s/\b$name\s+\d+s;/$name 10s;/g;
+        $out =~ s/(\bopsauth_store\s+\w+\s*\{)(?![^}]*\b$name\b)/$1 $name 10s;/g;
+    }
     $out =~ s/%%(\w+)%%/$own{$1} ? $own{$1}->() : $substitute->($1)/ge;
     my $path = "$self->{dir}/$name.conf";
     open my $fh, '>', $path or die "$path: $!";
@@ -100,7 +110,8 @@ sub _command {
     my ($self, @words) = @_;
     return (
         name    => 'nginx',
-        command => [$self->{binary}, '-p', "$self->{dir}/", @words],
+        command => [$words[0] eq '-t' ? () : split(' ', $ENV{TEST_NGINX_VALGRIND} // ''),
+            $self->{binary}, '-p', "$self->{dir}/", @words],
         env     => $ENV{TEST_NGINX_PRELOAD} ? {
             LD_PRELOAD   => $ENV{TEST_NGINX_PRELOAD},
             ASAN_OPTIONS => $ENV{ASAN_OPTIONS}
@@ -116,6 +127,8 @@ sub test_config {
     my $conf = $self->_render('nginx-t', $text, $substitute);
     my $out = "$self->{dir}/nginx-t.stderr";
     my $start = -s $out // 0;
+    # it ends without a thought for its memory
+    local $ENV{ASAN_OPTIONS} = "$ENV{ASAN_OPTIONS}:detect_leaks=0" if $ENV{ASAN_OPTIONS};
     my $pid = OpsAuth::Process->spawn($self->_command('-t', '-c', $conf),
         stdout => $out, stderr => $out);
     my $status = OpsAuth::Process->wait_for($pid, PATIENCE);
@@ -132,6 +145,34 @@ sub start {
     my ($self) = @_;
     die "nginx runs already\n" if $self->running;
     die "no configuration: call config() first\n" unless $self->{conf};
+    my $wanted = $ENV{TEST_NGINX_HUP} && !$self->{single} ? $self->_set_aside : undef;
+    $self->_start;
+    if ($wanted) {
+        rename $wanted, $self->{conf} or die "$self->{conf}: $!";
+        if (!eval { $self->reload; 1 }) {
+            my $why = $@;
+            OpsAuth::Process->stop(delete $self->{pid}, 'TERM');
+            die "nginx did not start:\n$why" . _tail($self->log);
+        }
+    }
+    return $self;
+}
+
+# puts a configuration without any server in place of the one that is to come,
+# with the same lines for the main context; where the one to come is now
+sub _set_aside {
+    my ($self) = @_;
+    my $aside = "$self->{dir}/wanted.conf";
+    rename $self->{conf}, $aside or die "$aside: $!";
+    open my $fh, '>', $self->{conf} or die "$self->{conf}: $!";
+    printf {$fh} "%s\n\nevents { %s }\n", $self->globals('error', _read($aside)),
+        $ENV{TEST_NGINX_EVENTS} // '';
+    close $fh or die "$self->{conf}: $!";
+    return $aside;
+}
+
+sub _start {
+    my ($self) = @_;
     unlink "$self->{dir}/error.pid";
     $self->{pid} = OpsAuth::Process->spawn($self->_command('-c', $self->{conf}),
         stdout => $self->stderr, stderr => $self->stderr);
@@ -151,8 +192,18 @@ sub start {
 sub workers {
     my ($self) = @_;
     return $self->{pid} if $self->{single};
+    return $self->_workers_by_log if $ENV{TEST_NGINX_VALGRIND};
     return grep { OpsAuth::Process->title($_) =~ /^nginx: worker process\s*$/ }
         OpsAuth::Process->children($self->{pid});
+}
+
+# valgrind's processes keep its own title
+sub _workers_by_log {
+    my ($self) = @_;
+    my $log = $self->log;
+    my %worker = map { $_ => 1 } $log =~ /start worker process (\d+)/g;
+    delete @worker{$log =~ /\[notice\] (\d+)#\d+: (?:gracefully shutting down|exiting)$/mg};
+    return grep { $worker{$_} } OpsAuth::Process->children($self->{pid});
 }
 
 # every child, helpers and old workers included

@@ -347,7 +347,7 @@ sub done {
 sub finish {
     my ($self) = @_;
     my $nginx = $self->{nginx};
-    my $status = $nginx->quit(10);
+    my $status = $nginx->quit(OpsAuth::Nginx::SLOW ? 60 : 10);
     $_->stop for @{$self->{servers}};
 
     my $log = $nginx->log;
