@@ -6,10 +6,20 @@
 #include "oa_url.h"
 
 
+static void
+host(oa_str_t name, unsigned port, oa_str_t text)
+{
+    must(port >= 1 && port <= 65535);
+    must(name.len && fuzz_within(name, text));
+    must(oa_text_is_header_safe(name));
+}
+
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_t           in;
+    unsigned         i;
     oa_str_t         text;
     const char      *error;
     oa_redis_url_t   url;
@@ -27,15 +37,29 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(error == NULL && url.db <= OA_REDIS_DB_MAX);
 
     if (url.transport == OA_REDIS_TCP) {
-        must(url.port >= 1 && url.port <= 65535);
-        must(url.host.len && fuzz_within(url.host, text));
-        must(oa_text_is_header_safe(url.host));
+        host(url.host, url.port, text);
         must(memchr(text.data, '@', text.len) == NULL);
 
-    } else {
-        must(url.transport == OA_REDIS_UNIX);
+    } else if (url.transport == OA_REDIS_UNIX) {
+        must(!url.tls);
         must(fuzz_within(url.path, text) && url.path.data[0] == '/');
         must(url.path.len < 108 && oa_text_is_header_safe(url.path));
+
+    } else {
+        must(url.nhosts >= 1 && url.nhosts <= OA_REDIS_HOSTS_MAX);
+
+        for (i = 0; i < url.nhosts; i++) {
+            host(url.hosts[i].host, url.hosts[i].port, text);
+        }
+
+        if (url.transport == OA_REDIS_SENTINEL) {
+            must(url.name.len && fuzz_within(url.name, text));
+            must(oa_text_is_header_safe(url.name));
+
+        } else {
+            must(url.transport == OA_REDIS_CLUSTER && url.db == 0);
+            must(memchr(text.data, '@', text.len) == NULL);
+        }
     }
 
     fuzz_end(&in);
