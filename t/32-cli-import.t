@@ -374,6 +374,21 @@ subtest 'announced' => sub {
 my @MANY = (account('acme'), account('bulk', name => 'b'), map { credential($_,
     account => $_ % 2 ? 'acme' : 'bulk', name => "number $_", created => 1700000000 + $_) } 1 .. 4000);
 
+subtest 'rotated keys come back' => sub {
+    clear();
+    is(opsauth(@$_), 0, "@$_[0, 1]") or diag $err
+        for ['account', 'create', 'rotating'],
+        ['key', 'create', '--account', 'rotating', '--name', 'first', '--scope', 'read:tenants'], ['key', 'list', '--account', 'rotating', '--json'];
+    my ($id) = $out =~ /"(key_\w+)"/;
+    is(opsauth('key', 'rotate', $id), 0, 'rotated') or diag $err;
+    my $before = dump_store();
+    is(scalar(grep { ref eq 'HASH' && ($_->{successor} || $_->{predecessor}) } values %$before), 2, 'they name each other');
+    is(opsauth('export', "$dir/rotated.jsonl"), 0, 'export');
+    clear();
+    is(opsauth('import', "$dir/rotated.jsonl"), 0, 'import') or diag $err;
+    is_deeply(dump_store(), $before, 'as they were');
+};
+
 subtest 'round trip' => sub {
     clear();
     import_lines([@MANY, credential(5001, kind => 'access_token', id => 'tok_x', expires => time + 1000,

@@ -156,12 +156,17 @@ static const oa_record_form_t  oa_form_name =
 static const oa_record_form_t  oa_form_time =
     { 0, OA_RECORD_NUMBER_MAX, oa_field_number, "expected Unix seconds" };
 
+static const oa_record_form_t  oa_form_id =
+    { 1, OA_ID_MAX, oa_text_is_id, OA_EXPECTED_ID "64" };
+
 static const oa_record_extra_t  oa_record_extras[] = {
     { "name", &oa_form_name },
     { "description", &oa_form_name },
     { "hint", &oa_form_name },
     { "created", &oa_form_time },
-    { "updated", &oa_form_time }
+    { "updated", &oa_form_time },
+    { "successor", &oa_form_id },
+    { "predecessor", &oa_form_id }
 };
 
 #define OA_RECORD_EXTRAS                                                      \
