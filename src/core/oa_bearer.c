@@ -11,12 +11,13 @@
 #include <string.h>
 
 #include "oa_bearer.h"
+#include "oa_bytes.h"
 
 
 #define OA_BEARER_TOKEN68  1        /* may stand in a token68, before the = */
 #define OA_BEARER_TCHAR    2        /* may stand in the name of a scheme */
 
-#define OA_BEARER_BLOCK    16
+#define OA_BEARER_BLOCK    ((ptrdiff_t) sizeof(oa_bytes_t))
 
 #define OA_BEARER_SCHEME_LEN  (sizeof("bearer") - 1)
 
@@ -70,50 +71,37 @@ oa_bearer_trim(oa_str_t value)
 }
 
 
-/*
- * All are [0-9A-Za-z_], as a key has nothing else; what is shorter than a block
- * is not looked at. Comparing is all that is done to a byte, and blocks have
- * one size, so that compilers take a block at a time.
- */
+/* what | 0x20 makes a small letter was a letter */
+
+static inline oa_bytes_t
+oa_bearer_key_bytes(oa_bytes_t v)
+{
+    return oa_bytes_in(v | 0x20, 'a', 'z') | oa_bytes_in(v, '0', '9')
+           | (oa_bytes_t) (v == '_');
+}
+
+
+/* all are [0-9A-Za-z_], as a key has nothing else; what is shorter than a block
+   is not looked at */
 
 static inline int
 oa_bearer_is_key(const unsigned char *p, const unsigned char *last)
 {
-    size_t         i;
-    uint64_t       none[OA_BEARER_BLOCK / 8];
-    unsigned char  c, other[OA_BEARER_BLOCK];
+    oa_bytes_t  ok;
 
     if (last - p < OA_BEARER_BLOCK) {
         return 0;
     }
 
-    memset(other, 0, OA_BEARER_BLOCK);
+    /* the last block may overlap with the one before */
 
-    for ( ;; ) {
+    ok = oa_bearer_key_bytes(oa_bytes_load(last - OA_BEARER_BLOCK));
 
-        for (i = 0; i < OA_BEARER_BLOCK; i++) {
-            c = p[i];
-
-            other[i] |= ((unsigned char) ((c | 0x20) - 'a') > 'z' - 'a')
-                        & ((unsigned char) (c - '0') > 9) & (c != '_');
-        }
-
-        p += OA_BEARER_BLOCK;
-
-        if (p == last) {
-            break;
-        }
-
-        /* the last block may overlap with the one before */
-
-        if (last - p < OA_BEARER_BLOCK) {
-            p = last - OA_BEARER_BLOCK;
-        }
+    for ( /* void */ ; p < last - OA_BEARER_BLOCK; p += OA_BEARER_BLOCK) {
+        ok &= oa_bearer_key_bytes(oa_bytes_load(p));
     }
 
-    memcpy(none, other, OA_BEARER_BLOCK);
-
-    return (none[0] | none[1]) == 0;
+    return oa_bytes_all(ok);
 }
 
 

@@ -387,58 +387,8 @@ ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight)
 }
 
 
-void
-ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
-    ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error)
-{
-    ngx_str_t             *values, room[NGX_OPSAUTH_VALUES_MAX];
-    ngx_opsauth_redis_t   *redis;
-    ngx_opsauth_flight_t  *flight;
-    ngx_opsauth_lookup_t  *lookup;
-    ngx_opsauth_status_e   why;
-
-    flight = cmd->data;
-    lookup = flight->lookup;
-    redis = cmd->redis;
-
-    flight->sent_at = cmd->sent_at;
-    flight->server = ngx_opsauth_redis_server(redis);
-    flight->resolved = ngx_opsauth_redis_resolved(redis);
-
-    ngx_opsauth_lookup_unindex(flight);
-
-    if (lookup->cluster) {
-        flight->cell = flight->asking ? 0 : ngx_opsauth_redis_cell(redis);
-
-        if (error != NGX_OPSAUTH_REDIS_OK
-            && ngx_opsauth_lookup_follow(flight, reply, error) == NGX_OK)
-        {
-            return;
-        }
-    }
-
-    values = NULL;
-    why = (error == NGX_OPSAUTH_REDIS_WRONGTYPE) ? NGX_OPSAUTH_INVALID
-                                                 : NGX_OPSAUTH_UNAVAILABLE;
-
-    if (error == NGX_OPSAUTH_REDIS_OK) {
-        values = ngx_opsauth_lookup_values(flight, reply, room, &why);
-    }
-
-    if (lookup->cluster && values
-        && ngx_opsauth_lookup_absent(flight, values) == NGX_OK)
-    {
-        return;
-    }
-
-    ngx_opsauth_lookup_finish(flight, values, why,
-                              reply ? ngx_opsauth_redis_heard_us(redis)
-                                    : ngx_opsauth_stats_now());
-}
-
-
-void
-ngx_opsauth_lookup_finish(ngx_opsauth_flight_t *flight, ngx_str_t *values,
+static ngx_inline void
+ngx_opsauth_lookup_conclude(ngx_opsauth_flight_t *flight, ngx_str_t *values,
     ngx_opsauth_status_e why, uint64_t heard)
 {
     size_t                 len;
@@ -490,6 +440,64 @@ ngx_opsauth_lookup_finish(ngx_opsauth_flight_t *flight, ngx_str_t *values,
         ngx_opsauth_lookup_cancel(waiter);
         waiter->handler(waiter, status, data, len);
     }
+}
+
+
+void
+ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
+    ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error)
+{
+    ngx_str_t             *values, room[NGX_OPSAUTH_VALUES_MAX];
+    ngx_opsauth_redis_t   *redis;
+    ngx_opsauth_flight_t  *flight;
+    ngx_opsauth_lookup_t  *lookup;
+    ngx_opsauth_status_e   why;
+
+    flight = cmd->data;
+    lookup = flight->lookup;
+    redis = cmd->redis;
+
+    flight->sent_at = cmd->sent_at;
+    flight->server = ngx_opsauth_redis_server(redis);
+    flight->resolved = ngx_opsauth_redis_resolved(redis);
+
+    ngx_opsauth_lookup_unindex(flight);
+
+    if (lookup->cluster) {
+        flight->cell = flight->asking ? 0 : ngx_opsauth_redis_cell(redis);
+
+        if (error != NGX_OPSAUTH_REDIS_OK
+            && ngx_opsauth_lookup_follow(flight, reply, error) == NGX_OK)
+        {
+            return;
+        }
+    }
+
+    values = NULL;
+    why = (error == NGX_OPSAUTH_REDIS_WRONGTYPE) ? NGX_OPSAUTH_INVALID
+                                                 : NGX_OPSAUTH_UNAVAILABLE;
+
+    if (error == NGX_OPSAUTH_REDIS_OK) {
+        values = ngx_opsauth_lookup_values(flight, reply, room, &why);
+    }
+
+    if (lookup->cluster && values
+        && ngx_opsauth_lookup_absent(flight, values) == NGX_OK)
+    {
+        return;
+    }
+
+    ngx_opsauth_lookup_conclude(flight, values, why,
+                                reply ? ngx_opsauth_redis_heard_us(redis)
+                                      : ngx_opsauth_stats_now());
+}
+
+
+void
+ngx_opsauth_lookup_finish(ngx_opsauth_flight_t *flight, ngx_str_t *values,
+    ngx_opsauth_status_e why, uint64_t heard)
+{
+    ngx_opsauth_lookup_conclude(flight, values, why, heard);
 }
 
 

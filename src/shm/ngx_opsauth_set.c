@@ -447,6 +447,22 @@ ngx_opsauth_set_is_whole(ngx_opsauth_set_t *set, ngx_uint_t slot, ngx_uint_t n)
 {
     ngx_uint_t  i;
 
+#if (NGX_HAVE_LITTLE_ENDIAN)
+    uint64_t    tags, bits;
+
+    /* of most entries, the tags behind the first are one word */
+
+    if (n < sizeof(uint64_t) && slot < NGX_OPSAUTH_SET_SLOTS - sizeof(uint64_t)) {
+        ngx_memcpy(&tags, &set->tags[slot + 1], sizeof(uint64_t));
+
+        tags ^= NGX_OPSAUTH_BYTES(NGX_OPSAUTH_TAG_NEXT);
+        bits = 8 * (n - 1);
+
+        return (tags & (((uint64_t) 1 << bits) - 1)) == 0
+               && (tags >> bits & 0xff) != 0;
+    }
+#endif
+
     for (i = slot + 1; i < slot + n; i++) {
         if (__atomic_load_n(&set->tags[i], __ATOMIC_RELAXED)
             != NGX_OPSAUTH_TAG_NEXT)

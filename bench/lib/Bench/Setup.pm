@@ -194,7 +194,7 @@ sub http_part {
     my $counted = 'usage on; ' . ($usage // '');
     my @store = ('cache 64m;', 'cache 256k;', ("cache 64m; $counted") x 2);
     my @place = ($self->{place}, $self->{place}, 'opsauth_rate_headers off;', '');
-    for my $n (0 .. SERVERS - 1) {
+    for my $n (0 .. $#$ports) {
         my $port = $ports->[$n];
         $text .= <<"CONF" if $with;
     opsauth_store store$port {

@@ -38,13 +38,15 @@ sub _read {
 
 sub names { my ($self) = @_; return sort keys %{$self->{series}} }
 
+sub count { my ($self, $name) = @_; return scalar @{$self->{series}{$name} // []} }
+
 # { thirds => [mean, mean, mean], min, max, growth }; growth: what the line of
 # least squares through the last two thirds rises by from their begin to their end.
 # The first third is for what a process takes once: arenas, buffers, zones.
 sub flat {
     my ($self, $name) = @_;
     my @all = @{$self->{series}{$name} // []};
-    return if @all < 6;
+    return if @all < 6;                # no line to speak of
     my ($first, $last) = ($all[0][0], $all[-1][0]);
     my $length = ($last - $first) / 3 || 1;
     my @thirds;
