@@ -247,7 +247,7 @@ ngx_http_opsauth_answer(ngx_http_request_t *r,
 /*
  * The order is limit_req's. The read handler that tests the connection gives
  * 499 as soon as the client goes away; without it that would be noticed only
- * after the answer (CRAFT 2.2). Nobody but ngx_http_opsauth_wake() goes on with
+ * after the answer. Nobody but ngx_http_opsauth_wake() goes on with
  * the phases: epoll tells of a socket that can be written to with each request.
  */
 

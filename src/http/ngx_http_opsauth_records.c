@@ -561,7 +561,7 @@ ngx_http_opsauth_wake(ngx_event_t *ev)
 
 /*
  * Runs as soon as the request ends, while its memory still stands: a read that
- * is under way must not find it (CRAFT, waiters of requests that were freed).
+ * is under way must not find it.
  */
 
 static void

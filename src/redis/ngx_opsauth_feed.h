@@ -1,6 +1,6 @@
 /*
  * The invalidation feed: a connection of its own on which Redis tells of every
- * change of a record (DESIGN section 7). Tracking and subscription are made on
+ * change of a record (docs/cache.md). Tracking and subscription are made on
  * this connection and for it, so they live and die with one socket.
  *
  * It knows neither the cache nor other feeds. A close tells the owner nothing:

@@ -446,7 +446,7 @@ ngx_opsauth_link_setname_reply(ngx_opsauth_link_t *link,
 
 
 /*
- * Coverage belongs to one server (DESIGN section 7), and an address may be
+ * Coverage belongs to one server (docs/cache.md), and an address may be
  * another one's tomorrow. Where the run id is not for our eyes, the address
  * must do.
  */

@@ -19,7 +19,7 @@
 #include "ngx_opsauth_stats.h"
 
 
-/* commands under way or queued on one connection (REDIS section 3) */
+/* commands under way or queued on one connection */
 #define NGX_OPSAUTH_REDIS_PENDING_MAX  1024
 
 /* elements of one reply, of all levels together */
@@ -103,7 +103,7 @@ struct ngx_opsauth_redis_conf_s {
 
 
 /* why a command has no reply, and what kind of error reply it got:
-   the table of REDIS section 5 */
+   the table of ngx_opsauth_redis_error.c */
 typedef enum {
     NGX_OPSAUTH_REDIS_OK = 0,
     NGX_OPSAUTH_REDIS_DOWN,             /* in backoff, connecting failed, or

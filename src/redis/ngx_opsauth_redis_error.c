@@ -1,5 +1,5 @@
 /*
- * The one table of Redis' error replies (REDIS section 5): what a reply means
+ * The one table of Redis' error replies (docs/redis.md): what a reply means
  * for the command, and what it means for the connection.
  *
  * Only the first word of a reply is ever logged: the text behind it may quote

@@ -1,7 +1,7 @@
 /*
  * The cache of a store that is in a Redis Cluster: each record belongs to the
- * node that has its slot, and each node is covered by itself (DESIGN sections 7
- * and 8). Contract in ngx_opsauth_cache.h; what is done under the lock is
+ * node that has its slot, and each node is covered by itself.
+ * Contract in ngx_opsauth_cache.h; what is done under the lock is
  * ngx_opsauth_nodes.c's.
  */
 

@@ -2,7 +2,7 @@
  * Where the slots of a Redis Cluster are, for all workers: nodes, which are known
  * by the address that the cluster announces, what covers each of them, and whose
  * each slot is. It stands in the cache's zone, since a copy is good only as long
- * as the node that it came from has its slot (DESIGN section 7).
+ * as the node that it came from has its slot (docs/cache.md).
  *
  * Functions are called under the cache's lock, but for those that say "no lock".
  * Times are CLOCK_MONOTONIC, ms. Cells are numbers of nodes, from 1 on.
