@@ -458,6 +458,12 @@ ngx_int_t ngx_http_opsauth_init_bodies(ngx_conf_t *cf,
 void ngx_http_opsauth_init_filters(void);
 
 
+/* ngx_http_opsauth_header.c: adds a header to the answer; name and what value
+   points to must last as long as the request. NGX_ERROR: no memory */
+ngx_int_t ngx_http_opsauth_add_header(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value);
+
+
 /* ngx_http_opsauth_deprecated.c */
 
 /*

@@ -8,7 +8,6 @@
  */
 
 #include "ngx_http_opsauth.h"
-#include "ngx_http_opsauth_compat.h"
 
 
 /* the year 9999: what a date in a header can hold */
@@ -16,14 +15,12 @@
 
 
 static ngx_uint_t ngx_http_opsauth_is_announced(ngx_http_request_t *r);
-static ngx_int_t ngx_http_opsauth_add_header(ngx_http_request_t *r,
-    const char *name, u_char *value, size_t len);
 
 
 ngx_int_t
 ngx_http_opsauth_deprecated(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx)
 {
-    u_char           *p;
+    ngx_str_t         value;
     oa_credential_t  *credential;
 
     if (!ctx->decided || ctx->verdict.reason != OA_REASON_OK
@@ -37,15 +34,15 @@ ngx_http_opsauth_deprecated(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx)
     if (credential->deprecated != 0
         && credential->deprecated <= NGX_HTTP_OPSAUTH_DATE_MAX)
     {
-        p = ngx_pnalloc(r->pool, sizeof("@") - 1 + NGX_INT64_LEN);
-        if (p == NULL) {
+        value.data = ngx_pnalloc(r->pool, sizeof("@") - 1 + NGX_INT64_LEN);
+        if (value.data == NULL) {
             return NGX_ERROR;
         }
 
-        if (ngx_http_opsauth_add_header(r, "Deprecation", p,
-                          ngx_sprintf(p, "@%L", credential->deprecated) - p)
-            != NGX_OK)
-        {
+        value.len = ngx_sprintf(value.data, "@%L", credential->deprecated)
+                    - value.data;
+
+        if (ngx_http_opsauth_add_header(r, "Deprecation", &value) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -53,15 +50,16 @@ ngx_http_opsauth_deprecated(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx)
     if (credential->expires != 0
         && credential->expires <= NGX_HTTP_OPSAUTH_DATE_MAX)
     {
-        p = ngx_pnalloc(r->pool, sizeof("Mon, 28 Sep 1970 06:00:00 GMT") - 1);
-        if (p == NULL) {
+        value.data = ngx_pnalloc(r->pool,
+                                 sizeof("Mon, 28 Sep 1970 06:00:00 GMT") - 1);
+        if (value.data == NULL) {
             return NGX_ERROR;
         }
 
-        if (ngx_http_opsauth_add_header(r, "Sunset", p,
-                     ngx_http_time(p, (time_t) credential->expires) - p)
-            != NGX_OK)
-        {
+        value.len = ngx_http_time(value.data, (time_t) credential->expires)
+                    - value.data;
+
+        if (ngx_http_opsauth_add_header(r, "Sunset", &value) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -108,28 +106,4 @@ ngx_http_opsauth_is_announced(ngx_http_request_t *r)
             return 1;
         }
     }
-}
-
-
-static ngx_int_t
-ngx_http_opsauth_add_header(ngx_http_request_t *r, const char *name,
-    u_char *value, size_t len)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(h, sizeof(ngx_table_elt_t));
-    ngx_http_opsauth_elt_init(h);
-
-    h->hash = 1;
-    h->key.len = ngx_strlen(name);
-    h->key.data = (u_char *) name;
-    h->value.data = value;
-    h->value.len = len;
-
-    return NGX_OK;
 }

@@ -7,7 +7,6 @@
  */
 
 #include "ngx_http_opsauth_status.h"
-#include "ngx_http_opsauth_compat.h"
 
 
 /* the build fails where gauges don't come first, or a word isn't one */
@@ -20,8 +19,6 @@ typedef u_char  ngx_http_opsauth_counts_layout_t
 static ngx_int_t ngx_http_opsauth_status_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_opsauth_status_headers(ngx_http_request_t *r,
     ngx_uint_t format, ngx_uint_t refresh);
-static ngx_int_t ngx_http_opsauth_status_header(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value);
 static ngx_uint_t ngx_http_opsauth_status_refresh(ngx_http_request_t *r);
 
 
@@ -91,7 +88,7 @@ ngx_http_opsauth_status_handler(ngx_http_request_t *r)
     static ngx_str_t  allow = ngx_string("GET, HEAD");
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
-        return (ngx_http_opsauth_status_header(r, "Allow", &allow) == NGX_OK)
+        return (ngx_http_opsauth_add_header(r, "Allow", &allow) == NGX_OK)
                ? NGX_HTTP_NOT_ALLOWED : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -180,8 +177,8 @@ ngx_http_opsauth_status_headers(ngx_http_request_t *r, ngx_uint_t format,
     r->headers_out.content_type_len = type->len;
     r->headers_out.content_type_lowcase = NULL;
 
-    if (ngx_http_opsauth_status_header(r, "Cache-Control", &no_store) != NGX_OK
-        || ngx_http_opsauth_status_header(r, "X-Content-Type-Options",
+    if (ngx_http_opsauth_add_header(r, "Cache-Control", &no_store) != NGX_OK
+        || ngx_http_opsauth_add_header(r, "X-Content-Type-Options",
                                           &nosniff)
            != NGX_OK)
     {
@@ -193,7 +190,7 @@ ngx_http_opsauth_status_headers(ngx_http_request_t *r, ngx_uint_t format,
     }
 
     if (ngx_http_opsauth_status_policy(r, &value) != NGX_OK
-        || ngx_http_opsauth_status_header(r, "Content-Security-Policy", &value)
+        || ngx_http_opsauth_add_header(r, "Content-Security-Policy", &value)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -210,30 +207,7 @@ ngx_http_opsauth_status_headers(ngx_http_request_t *r, ngx_uint_t format,
 
     value.len = ngx_sprintf(value.data, "%ui", refresh) - value.data;
 
-    return ngx_http_opsauth_status_header(r, "Refresh", &value);
-}
-
-
-static ngx_int_t
-ngx_http_opsauth_status_header(ngx_http_request_t *r, const char *name,
-    ngx_str_t *value)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(h, sizeof(ngx_table_elt_t));
-    ngx_http_opsauth_elt_init(h);
-
-    h->hash = 1;
-    h->key.len = ngx_strlen(name);
-    h->key.data = (u_char *) name;
-    h->value = *value;
-
-    return NGX_OK;
+    return ngx_http_opsauth_add_header(r, "Refresh", &value);
 }
 
 

@@ -145,7 +145,7 @@ ngx_http_opsauth_oauth_check(ngx_http_opsauth_oauth_t *oauth)
 
     if (!(r->method & oauth->endpoint->methods)) {
 
-        if (ngx_http_opsauth_oauth_header(r, "Allow",
+        if (ngx_http_opsauth_add_header(r, "Allow",
                                           (ngx_str_t *) &oauth->endpoint->allow)
             != NGX_OK)
         {

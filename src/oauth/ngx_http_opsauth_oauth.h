@@ -266,10 +266,6 @@ ngx_int_t ngx_http_opsauth_oauth_unavailable(ngx_http_opsauth_oauth_t *oauth,
     const char *reason);
 ngx_int_t ngx_http_opsauth_oauth_failed(ngx_http_opsauth_oauth_t *oauth);
 
-/* adds a header to the answer; name and value must last */
-ngx_int_t ngx_http_opsauth_oauth_header(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value);
-
 /* an ngx_str_t or oa_str_t as JSON; NULL: no memory, or no UTF-8 */
 #define ngx_http_opsauth_oauth_json_str(s)                                    \
     json_stringn((const char *) (s).data, (s).len)

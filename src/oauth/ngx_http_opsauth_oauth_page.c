@@ -282,7 +282,7 @@ ngx_http_opsauth_oauth_page_headers(ngx_http_request_t *r)
     for (i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         value = headers[i].value;
 
-        if (ngx_http_opsauth_oauth_header(r, headers[i].name, &value)
+        if (ngx_http_opsauth_add_header(r, headers[i].name, &value)
             != NGX_OK)
         {
             return NGX_ERROR;
@@ -341,6 +341,6 @@ ngx_http_opsauth_oauth_page_policy(ngx_http_request_t *r,
 
     policy.len = p - policy.data;
 
-    return ngx_http_opsauth_oauth_header(r, "Content-Security-Policy",
+    return ngx_http_opsauth_add_header(r, "Content-Security-Policy",
                                          &policy);
 }

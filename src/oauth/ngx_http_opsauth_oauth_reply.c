@@ -4,7 +4,6 @@
  */
 
 #include "ngx_http_opsauth_oauth.h"
-#include "ngx_http_opsauth_compat.h"
 #include "ngx_http_opsauth_status.h"
 
 #include <openssl/crypto.h>
@@ -78,11 +77,11 @@ ngx_http_opsauth_oauth_send(ngx_http_opsauth_oauth_t *oauth, ngx_uint_t status,
 
     r = oauth->request;
 
-    if (ngx_http_opsauth_oauth_header(r, "Cache-Control",
+    if (ngx_http_opsauth_add_header(r, "Cache-Control",
                                       cache ? cache : &no_store)
         != NGX_OK
         || (cache == NULL
-            && ngx_http_opsauth_oauth_header(r, "Pragma", &no_cache)
+            && ngx_http_opsauth_add_header(r, "Pragma", &no_cache)
                != NGX_OK))
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -184,7 +183,7 @@ ngx_http_opsauth_oauth_challenge(ngx_http_opsauth_oauth_t *oauth)
     value.len = ngx_sprintf(value.data, "Basic realm=\"%V\"", &olcf->realm)
                 - value.data;
 
-    return ngx_http_opsauth_oauth_header(r, "WWW-Authenticate", &value);
+    return ngx_http_opsauth_add_header(r, "WWW-Authenticate", &value);
 }
 
 
@@ -220,7 +219,7 @@ ngx_http_opsauth_oauth_unavailable(ngx_http_opsauth_oauth_t *oauth,
 
     /* random, so that all clients don't come back at once */
 
-    if (ngx_http_opsauth_oauth_header(oauth->request, "Retry-After",
+    if (ngx_http_opsauth_add_header(oauth->request, "Retry-After",
                                       &seconds[ngx_random() % 3])
         != NGX_OK)
     {
@@ -242,27 +241,4 @@ ngx_http_opsauth_oauth_failed(ngx_http_opsauth_oauth_t *oauth)
     ngx_http_opsauth_count_oauth_error(oauth->store, oauth->error);
 
     return NGX_HTTP_INTERNAL_SERVER_ERROR;
-}
-
-
-ngx_int_t
-ngx_http_opsauth_oauth_header(ngx_http_request_t *r, const char *name,
-    ngx_str_t *value)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(h, sizeof(ngx_table_elt_t));
-    ngx_http_opsauth_elt_init(h);
-
-    h->hash = 1;
-    h->key.len = ngx_strlen(name);
-    h->key.data = (u_char *) name;
-    h->value = *value;
-
-    return NGX_OK;
 }

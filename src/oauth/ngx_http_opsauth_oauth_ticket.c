@@ -207,5 +207,5 @@ ngx_http_opsauth_oauth_ticket_set_cookie(ngx_http_opsauth_oauth_t *oauth,
                             == 0 ? "; Secure" : "")
                 - value.data;
 
-    return ngx_http_opsauth_oauth_header(oauth->request, "Set-Cookie", &value);
+    return ngx_http_opsauth_add_header(oauth->request, "Set-Cookie", &value);
 }
