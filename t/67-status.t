@@ -159,8 +159,12 @@ subtest 'verdicts' => sub {
 };
 
 subtest 'cache' => sub {
-    my $before = status()->{cache};
+    my $announced = status()->{cache}{invalidations};
     my $key = $store->issue(account => $store->account('cached'));
+    # an announcement of what was just written would have it read once more
+    ok(OpsAuth::Process->poll(10, sub { status()->{cache}{invalidations} >= $announced + 4 }), 'both are announced, on both feeds');
+    sleep 0.2;
+    my $before = status()->{cache};
     $t->get('/api', key => $key);
     $t->parallel(20, 'GET', '/api', key => $key);
     my $after = status()->{cache};
