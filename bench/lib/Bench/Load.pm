@@ -15,6 +15,10 @@ use Bench::Setup;
 
 use constant CONNECTIONS => 32;
 
+# How long wrk waits for an answer, in seconds, before that counts as lost; under
+# strace one waits for longer.
+use constant PATIENCE => 10;
+
 # Starts wrk; finish() waits for it.
 sub start {
     my ($setup, $port, $set, $order, $seconds) = @_;
@@ -33,7 +37,7 @@ sub _wrk {
     my $out = $setup->dir . '/wrk.' . ++$setup->{loads};
     my $pid = OpsAuth::Process->spawn(
         command => [$setup->on_core(1, 'wrk', '-t1', '-c' . CONNECTIONS, "-d${seconds}s",
-            '-s', "$setup->{here}/$script", @rest)],
+            '--timeout', PATIENCE . 's', '-s', "$setup->{here}/$script", @rest)],
         stdout => $out, stderr => $out);
     return { pid => $pid, out => $out, seconds => $seconds };
 }
