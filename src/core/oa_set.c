@@ -100,7 +100,8 @@ oa_set_is_plain(oa_str_t text)
 static int
 oa_set_is_packed(oa_str_t text)
 {
-    oa_str_t              word, before;
+    size_t                n;
+    oa_str_t              word, before, first;
     const unsigned char  *p, *last;
 
     if (!oa_set_is_plain(text)) {
@@ -111,8 +112,9 @@ oa_set_is_packed(oa_str_t text)
     last = p + text.len;
 
     before.data = p;
+    first = (oa_str_t) oa_null;
 
-    for ( ;; ) {
+    for (n = 0; ; n++) {
 
         word.data = p;
         p = memchr(p, ' ', (size_t) (last - p));
@@ -120,7 +122,18 @@ oa_set_is_packed(oa_str_t text)
         word.len = (size_t) ((p ? p : last) - word.data);
         before.len = (size_t) (word.data - text.data);
 
-        if (word.len == 0 || (before.len && oa_set_has(before, word))) {
+        if (word.len == 0) {
+            return 0;
+        }
+
+        /* most sets have one or two */
+
+        if (n == 0) {
+            first = word;
+
+        } else if (n == 1 ? oa_set_same(first, word)
+                          : oa_set_has(before, word))
+        {
             return 0;
         }
 

@@ -130,14 +130,12 @@ ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
         ngx_opsauth_stats_add(&lookup->stats->joins, 1);
     }
 
-    if (waiter == NULL) {
-        return NGX_AGAIN;
+    if (waiter) {
+        waiter->lookup = lookup;
+        waiter->since = ngx_opsauth_stats_now();
+        ngx_queue_insert_tail(&flight->waiters, &waiter->queue);
+        lookup->nwaiters++;
     }
-
-    waiter->lookup = lookup;
-    waiter->since = ngx_opsauth_stats_now();
-    ngx_queue_insert_tail(&flight->waiters, &waiter->queue);
-    lookup->nwaiters++;
 
     ngx_opsauth_lookup_publish(lookup);
 
@@ -217,10 +215,13 @@ static ngx_opsauth_flight_t *
 ngx_opsauth_lookup_start(ngx_opsauth_lookup_t *lookup,
     const ngx_opsauth_lookup_kind_t *kind, const u_char *key, ngx_str_t *name)
 {
+    size_t                 len;
     ngx_opsauth_flight_t  *flight;
 
-    if (name->len > sizeof(flight->name_data)
-        || kind->prefix.len + name->len > NGX_OPSAUTH_LOOKUP_KEY_MAX
+    len = name->len;
+
+    if (len > sizeof(flight->name_data)
+        || kind->prefix.len + len > NGX_OPSAUTH_LOOKUP_KEY_MAX
         || kind->nfields == 0 || kind->nfields > NGX_OPSAUTH_VALUES_MAX)
     {
         return NULL;
@@ -232,11 +233,11 @@ ngx_opsauth_lookup_start(ngx_opsauth_lookup_t *lookup,
     }
 
     ngx_memcpy(flight->key, key, NGX_OPSAUTH_KEY_LEN);
-    ngx_memcpy(flight->name_data, name->data, name->len);
+    ngx_memcpy(flight->name_data, name->data, len);
 
     flight->type = kind->type;
     flight->nfields = kind->nfields;
-    flight->name.len = name->len;
+    flight->name.len = len;
     flight->name.data = flight->name_data;
     flight->kind = kind;
     flight->server = 0;
@@ -370,7 +371,6 @@ ngx_opsauth_lookup_alloc(ngx_opsauth_lookup_t *lookup)
 
     ngx_queue_init(&flight->waiters);
     lookup->nflights++;
-    ngx_opsauth_lookup_publish(lookup);
 
     return flight;
 }
@@ -380,14 +380,13 @@ static void
 ngx_opsauth_lookup_free(ngx_opsauth_flight_t *flight)
 {
     flight->lookup->nflights--;
-    ngx_opsauth_lookup_publish(flight->lookup);
 
     /* the last one used is the one still in the processor's cache */
     ngx_queue_insert_head(&flight->lookup->free, &flight->index);
 }
 
 
-static ngx_inline void
+static ngx_inline void __attribute__((always_inline))
 ngx_opsauth_lookup_conclude(ngx_opsauth_flight_t *flight, ngx_str_t *values,
     ngx_opsauth_status_e why, uint64_t heard)
 {
@@ -424,6 +423,10 @@ ngx_opsauth_lookup_conclude(ngx_opsauth_flight_t *flight, ngx_str_t *values,
     }
 
     ngx_opsauth_lookup_free(flight);
+
+    if (ngx_queue_empty(&waiters)) {
+        ngx_opsauth_lookup_publish(lookup);
+    }
 
     while (!ngx_queue_empty(&waiters)) {
         q = ngx_queue_head(&waiters);

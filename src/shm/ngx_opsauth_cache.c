@@ -328,8 +328,8 @@ ngx_opsauth_cache_begin(ngx_opsauth_cache_t *cache, const u_char *key,
 }
 
 
-ngx_int_t
-ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache, const u_char *key,
+static ngx_inline ngx_int_t __attribute__((always_inline))
+ngx_opsauth_cache_holds(ngx_opsauth_cache_t *cache, const u_char *key,
     const ngx_opsauth_cache_ticket_t *ticket)
 {
     if (ticket->set != ngx_opsauth_table_count(cache->table, key)
@@ -339,6 +339,14 @@ ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache, const u_char *key,
     }
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache, const u_char *key,
+    const ngx_opsauth_cache_ticket_t *ticket)
+{
+    return ngx_opsauth_cache_holds(cache, key, ticket);
 }
 
 
@@ -378,7 +386,7 @@ ngx_opsauth_cache_put(ngx_opsauth_cache_t *cache, const u_char *key,
         len = 0;
     }
 
-    rc = refused ? NGX_DECLINED : ngx_opsauth_cache_check(cache, key, ticket);
+    rc = refused ? NGX_DECLINED : ngx_opsauth_cache_holds(cache, key, ticket);
 
     if (rc == NGX_OK) {
         rc = ngx_opsauth_table_put(cache->table, key, fetched_at, type,

@@ -189,6 +189,17 @@ ngx_opsauth_set_close(ngx_opsauth_set_t *set,
     ngx_uint_t  i;
 
     now[0] = (uint16_t) (map->used - NGX_OPSAUTH_SLOT_FIRST);
+
+    /* an entry that took another one's place leaves them as they are */
+
+    if (now[0] == set->held[0]
+        && map->starts == map->opened_starts
+        && set->negatives == map->opened_negatives)
+    {
+        __atomic_store_n(&set->seq, set->seq + 1, __ATOMIC_RELEASE);
+        return;
+    }
+
     now[1] = (uint16_t) ngx_opsauth_set_ones(map->starts);
     now[2] = (uint16_t) ngx_opsauth_set_ones(map->starts & set->negatives);
 
@@ -386,9 +397,12 @@ ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map)
 
     mask = ~free & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
 
+    map->opened_negatives = set->negatives;
+
     if (mask == 0) {
         map->used = NGX_OPSAUTH_SLOT_FIRST;
         map->starts = 0;
+        map->opened_starts = 0;
         return;
     }
 
@@ -399,6 +413,7 @@ ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map)
            & ~ngx_opsauth_below(NGX_OPSAUTH_SLOT_FIRST);
 
     map->starts = (mask & ~next) | ngx_opsauth_bit(NGX_OPSAUTH_SLOT_FIRST);
+    map->opened_starts = map->starts;
 }
 
 

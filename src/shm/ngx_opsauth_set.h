@@ -62,6 +62,10 @@ typedef struct {
 typedef struct {
     ngx_uint_t      used;               /* the slot behind the last entry */
     uint64_t        starts;
+
+    /* as the set was opened */
+    uint64_t        opened_starts;
+    uint64_t        opened_negatives;
 } ngx_opsauth_map_t;
 
 
