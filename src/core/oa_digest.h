@@ -16,12 +16,17 @@
 
 typedef struct oa_hasher_s  oa_hasher_t;
 
+/* SHA-256's state behind one block: the key, padded for either side */
+typedef struct {
+    SHA_LONG          inner[8];
+    SHA_LONG          outer[8];
+} oa_hasher_key_t;
+
 struct oa_hasher_s {
-    size_t      n;                          /* peppers, newest first */
-    unsigned    ready:1;
-    SHA256_CTX  inner[OA_PEPPERS_MAX];      /* keyed with ipad */
-    SHA256_CTX  outer[OA_PEPPERS_MAX];      /* keyed with opad */
-    SHA256_CTX  work;
+    size_t            n;                    /* peppers, newest first */
+    unsigned          ready:1;
+    oa_hasher_key_t   keys[OA_PEPPERS_MAX];
+    SHA256_CTX        work;
 };
 
 

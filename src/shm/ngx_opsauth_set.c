@@ -47,6 +47,7 @@ static ngx_uint_t ngx_opsauth_set_tag(const u_char *key);
 static uint64_t ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n,
     ngx_uint_t tag);
 static ngx_uint_t ngx_opsauth_set_ones(uint64_t bits);
+static ngx_uint_t ngx_opsauth_set_is(const u_char *slot, const u_char *key);
 static ngx_uint_t ngx_opsauth_set_find(ngx_opsauth_set_t *set,
     const u_char *key);
 static ngx_uint_t ngx_opsauth_set_is_whole(ngx_opsauth_set_t *set,
@@ -347,6 +348,22 @@ ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n, ngx_uint_t tag)
     return (uint64_t) _mm_movemask_epi8(v);
 }
 
+
+/* is this an entry of the key */
+
+static ngx_inline ngx_uint_t
+ngx_opsauth_set_is(const u_char *slot, const u_char *key)
+{
+    __m128i  a, b;
+
+    a = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *) slot),
+                       _mm_loadu_si128((const __m128i *) key));
+    b = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *) slot + 1),
+                       _mm_loadu_si128((const __m128i *) key + 1));
+
+    return _mm_movemask_epi8(_mm_and_si128(a, b)) == 0xffff;
+}
+
 #else
 
 #define NGX_OPSAUTH_STEP  8
@@ -371,6 +388,23 @@ ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n, ngx_uint_t tag)
 
     /* gathered into the low 8 bits */
     return ((w >> 7) * 0x0102040810204080ULL) >> 56;
+}
+
+
+static ngx_inline ngx_uint_t
+ngx_opsauth_set_is(const u_char *slot, const u_char *key)
+{
+    uint64_t             k[4];
+    ngx_opsauth_word_t  *p;
+
+    p = (ngx_opsauth_word_t *) slot;
+
+    ngx_memcpy(k, key, NGX_OPSAUTH_TABLE_KEY_LEN);
+
+    return __atomic_load_n(&p[0], __ATOMIC_RELAXED) == k[0]
+           && __atomic_load_n(&p[1], __ATOMIC_RELAXED) == k[1]
+           && __atomic_load_n(&p[2], __ATOMIC_RELAXED) == k[2]
+           && __atomic_load_n(&p[3], __ATOMIC_RELAXED) == k[3];
 }
 
 #endif
@@ -422,11 +456,8 @@ ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map)
 static ngx_inline ngx_uint_t
 ngx_opsauth_set_find(ngx_opsauth_set_t *set, const u_char *key)
 {
-    uint64_t             mask, k[4];
-    ngx_uint_t           i, slot, tag;
-    ngx_opsauth_word_t  *p;
-
-    ngx_memcpy(k, key, NGX_OPSAUTH_TABLE_KEY_LEN);
+    uint64_t    mask;
+    ngx_uint_t  i, slot, tag;
 
     tag = ngx_opsauth_set_tag(key);
 
@@ -437,13 +468,9 @@ ngx_opsauth_set_find(ngx_opsauth_set_t *set, const u_char *key)
              mask &= mask - 1)
         {
             slot = i * NGX_OPSAUTH_STEP + __builtin_ctzll(mask);
-            p = (ngx_opsauth_word_t *) ngx_opsauth_set_slot(set, slot);
 
             if (slot >= NGX_OPSAUTH_SLOT_FIRST
-                && __atomic_load_n(&p[0], __ATOMIC_RELAXED) == k[0]
-                && __atomic_load_n(&p[1], __ATOMIC_RELAXED) == k[1]
-                && __atomic_load_n(&p[2], __ATOMIC_RELAXED) == k[2]
-                && __atomic_load_n(&p[3], __ATOMIC_RELAXED) == k[3])
+                && ngx_opsauth_set_is(ngx_opsauth_set_slot(set, slot), key))
             {
                 return slot;
             }

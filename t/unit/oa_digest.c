@@ -155,11 +155,11 @@ differential(void)
 static void
 accounts(void)
 {
-    size_t         i;
+    size_t         i, bad;
     unsigned       len;
     oa_str_t       pepper;
     oa_hasher_t    h;
-    unsigned char  out[32], wanted[32];
+    unsigned char  out[32], wanted[32], text[8 + 130], *copy;
 
     pepper = str("0123456789abcdef");
 
@@ -183,6 +183,23 @@ accounts(void)
     is_int(oa_hasher_account(&h, str("crm"), out), OA_OK, "account");
     is_int(oa_hasher_credential(&h, 0, str("x"), out), OA_OK, "credential");
     ok(memcmp(out, wanted, 32) == 0, "the same digest again");
+
+    /* lengths on either side of what fits into the last block */
+
+    memcpy(text, "account:", 8);
+
+    for (i = 0, bad = 0; i <= 130; i++) {
+        tap_random_bytes(text + 8, i);
+        copy = tap_copy(text + 8, i);
+
+        (void) EVP_Digest(text, 8 + i, wanted, &len, EVP_sha256(), NULL);
+
+        bad += (oa_hasher_account(&h, (oa_str_t) { i, copy }, out) != OA_OK
+                || memcmp(out, wanted, 16) != 0);
+        free(copy);
+    }
+
+    is_int(bad, 0, "ids of any length");
 
     is_int(oa_hasher_account(&h, (oa_str_t) oa_null, out), OA_OK, "no id");
     is_int(oa_hasher_credential(&h, 0, (oa_str_t) oa_null, out), OA_OK,
