@@ -24,6 +24,8 @@ static char *ngx_http_opsauth_tls_init(ngx_conf_t *cf,
     ngx_http_opsauth_store_t *store);
 static ngx_int_t ngx_http_opsauth_tls_load(ngx_conf_t *cf,
     ngx_http_opsauth_store_t *store, ngx_ssl_t *ssl);
+static ngx_int_t ngx_http_opsauth_tls_identity(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store, ngx_ssl_t *ssl);
 static ngx_int_t ngx_http_opsauth_tls_trust(ngx_conf_t *cf,
     ngx_http_opsauth_tls_t *tls, ngx_ssl_t *ssl);
 static ngx_int_t ngx_http_opsauth_tls_name(ngx_conf_t *cf,
@@ -38,6 +40,28 @@ ngx_conf_bitmask_t  ngx_http_opsauth_tls_protocols[] = {
     { ngx_string("TLSv1.2"), NGX_HTTP_OPSAUTH_TLS1_2 },
     { ngx_string("TLSv1.3"), NGX_HTTP_OPSAUTH_TLS1_3 },
     { ngx_null_string, 0 }
+};
+
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_tls_file_range = {
+    1, NGX_MAX_PATH - 1, "the name of a file"
+};
+
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_tls_name_range = {
+    1, 255, "the name or the address in Redis' certificate"
+};
+
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_tls_ciphers_range = {
+    1, 4096, "a list as \"openssl ciphers\" shows it"
+};
+
+
+/* more CAs than that stand between no two certificates */
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_tls_depth_range = {
+    0, 100, "a number from 0 to 100, like \"4\","
 };
 
 
@@ -190,11 +214,9 @@ static ngx_int_t
 ngx_http_opsauth_tls_load(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
     ngx_ssl_t *ssl)
 {
-    ngx_array_t             *passwords;
     ngx_http_opsauth_tls_t  *tls;
 
     tls = &store->tls;
-    passwords = NULL;
 
     if (tls->ciphers.len
         && ngx_ssl_ciphers(cf, ssl, &tls->ciphers, 0) != NGX_OK)
@@ -205,6 +227,35 @@ ngx_http_opsauth_tls_load(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
                            &tls->ciphers);
         return NGX_ERROR;
     }
+
+    if (ngx_http_opsauth_tls_identity(cf, store, ssl) != NGX_OK
+        || ngx_http_opsauth_tls_trust(cf, tls, ssl) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (!tls->verify) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"redis_ssl_verify off\" in \"opsauth_store %V\": "
+                           "whoever is in between can pass for Redis and "
+                           "let anybody through", &store->name);
+    }
+
+    return ngx_ssl_client_session_cache(cf, ssl, tls->session_reuse);
+}
+
+
+/* the gateway's own certificate */
+
+static ngx_int_t
+ngx_http_opsauth_tls_identity(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
+    ngx_ssl_t *ssl)
+{
+    ngx_array_t             *passwords;
+    ngx_http_opsauth_tls_t  *tls;
+
+    tls = &store->tls;
+    passwords = NULL;
 
     if ((tls->certificate.len == 0) != (tls->certificate_key.len == 0)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -229,44 +280,33 @@ ngx_http_opsauth_tls_load(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
         }
     }
 
-    if (tls->certificate.len) {
-
-        if (ngx_http_opsauth_check_file(cf, "redis_ssl_certificate",
-                                        &tls->certificate, 0)
-            != NGX_OK
-            || ngx_http_opsauth_check_file(cf, "redis_ssl_certificate_key",
-                                           &tls->certificate_key, 1)
-               != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        if (ngx_ssl_certificate(cf, ssl, &tls->certificate,
-                                &tls->certificate_key, passwords)
-            != NGX_OK)
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"redis_ssl_certificate %V\" with "
-                               "\"redis_ssl_certificate_key %V\" can't be "
-                               "used: a certificate in PEM and its own key "
-                               "are expected", &tls->certificate,
-                               &tls->certificate_key);
-            return NGX_ERROR;
-        }
+    if (tls->certificate.len == 0) {
+        return NGX_OK;
     }
 
-    if (ngx_http_opsauth_tls_trust(cf, tls, ssl) != NGX_OK) {
+    if (ngx_http_opsauth_check_file(cf, "redis_ssl_certificate",
+                                    &tls->certificate, 0)
+        != NGX_OK
+        || ngx_http_opsauth_check_file(cf, "redis_ssl_certificate_key",
+                                       &tls->certificate_key, 1)
+           != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    if (!tls->verify) {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "\"redis_ssl_verify off\" in \"opsauth_store %V\": "
-                           "whoever is in between can pass for Redis and "
-                           "let anybody through", &store->name);
+    if (ngx_ssl_certificate(cf, ssl, &tls->certificate, &tls->certificate_key,
+                            passwords)
+        != NGX_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"redis_ssl_certificate %V\" with "
+                           "\"redis_ssl_certificate_key %V\" can't be used: a "
+                           "certificate in PEM and its own key are expected",
+                           &tls->certificate, &tls->certificate_key);
+        return NGX_ERROR;
     }
 
-    return ngx_ssl_client_session_cache(cf, ssl, tls->session_reuse);
+    return NGX_OK;
 }
 
 
@@ -326,7 +366,7 @@ ngx_http_opsauth_tls_name(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
         }
     }
 
-    if (name->len == 0 || name->len > 255 || i != name->len) {
+    if (i != name->len) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid \"redis_ssl_name %V\": the name or the "
                            "address in Redis' certificate is expected", name);
