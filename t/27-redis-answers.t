@@ -185,8 +185,23 @@ subtest 'one that never answers in time' => sub {
     my $marks = $slow->count('HMGET opsauth:meta');
     ok($slow->wait_for('HMGET opsauth:meta', $marks + 1, 15), 'it is looked at, now and then')
         or diag join "\n", map { "$_->{time} @{$_->{words}}" } $slow->commands;
+
+    # one good answer lets ten out, not all; those that wait in vain open it again
+    $slow->script(HMGET => undef, $reads => 'silence');
+    for my $time (1, 2) {
+        my ($before, $asked) = ($slow->count($reads), 0);
+        OpsAuth::Process->poll(20, sub {
+            @r = OpsAuth::HTTP::parallel_requests([map { [$b->port(8080), 'GET', '/', key => $records->issue] } 1 .. 30]);
+            return $asked = $slow->count($reads) - $before;
+        });
+        is($asked, 10, "half open, $time: ten are tried");
+        is_deeply([grep { reason($_) ne '503 unavailable' } @r], [], 'in vain');
+    }
     $slow->behave;
     ok(OpsAuth::Process->poll(15, sub { $b->get('/', key => $records->issue)->status == 200 }), 'and used again');
+    $b->get('/', key => $records->issue) for 1 .. 10;
+    @r = OpsAuth::HTTP::parallel_requests([map { [$b->port(8080), 'GET', '/', key => $records->issue] } 1 .. 30]);
+    is(scalar(grep { $_->status == 200 } @r), 30, 'after ten good answers by all');
     my $log = $b->log_since($mark);
     is(lines($log, qr/redis .* is down/) . lines($log, qr/redis .* is back$/), '11', 'two lines') or diag $log;
 

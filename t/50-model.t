@@ -18,7 +18,7 @@ use OpsAuth::Process;
 
 my $root = realpath(dirname(__FILE__) . '/..');
 my $dir = tempdir('opsauth-' . OpsAuth::Process->run_id . '-XXXXXX', TMPDIR => 1, CLEANUP => 1);
-my $model = "$dir/model";
+my ($model, $cluster) = ("$dir/model", "$dir/cluster");
 
 # walked through to the end; the largest first, two at a time
 my @whole = (
@@ -52,18 +52,33 @@ my @broken = (
     ['store-order', '--split-reader=1 --workers=1 --queue=1'],
 );
 
-my $cc = $ENV{CC} // 'cc';
-is(system("$cc -std=c11 -O2 -Wall -Wextra -Werror -o $model $root/t/model/*.c"), 0, 'the model compiles')
-    or BAIL_OUT('no model');
+# the same of a cluster: a slot that goes from one node to another
+my @cluster_whole = (
+    ['--moves=1',             'a slot that moves'],
+    ['--moves=1 --takeovers', 'one that is taken over, by a node that the other one does not know of'],
+);
+my @cluster_broken = (['move', ''], ['ask', ''], map { [$_, '--takeovers'] } qw(rounding cell epoch));
 
-# every rule that the model can do without is tried
-my %tried = map { $_->[0] => 1 } @broken;
-my @names = `$model --help` =~ /^    ([a-z]\S*) {2,}\S/mg;
-is_deeply([sort keys %tried], [sort @names], 'every rule is taken out once');
+my $cc = $ENV{CC} // 'cc';
+my %sources = ($model => [qw(steps walk)], $cluster => [qw(cluster cluster_walk)]);
+for my $program (sort keys %sources) {
+    is(system("$cc -std=c11 -O2 -Wall -Wextra -Werror -o $program " . join ' ', map { "$root/t/model/$_.c" } @{$sources{$program}}), 0, 'the model compiles')
+        or BAIL_OUT('no model');
+}
+
+# every rule that the models can do without is tried
+for ([$model, @broken], [$cluster, @cluster_broken]) {
+    my ($program, @rules) = @$_;
+    my %tried = map { $_->[0] => 1 } @rules;
+    my @names = `$program --help` =~ /^    ([a-z]\S*) {2,}\S/mg;
+    is_deeply([sort keys %tried], [sort @names], 'every rule is taken out once');
+}
 
 my @jobs = (
-    (map { [whole  => @$_] } @whole, $ENV{MODEL_LONG} ? @long : ()),
-    (map { [broken => $_->[0], "--break=$_->[0] $_->[1]"] } @broken),
+    (map { [whole  => $model, "--lease=1 $_->[0]", $_->[1]] } @whole, $ENV{MODEL_LONG} ? @long : ()),
+    (map { [whole  => $cluster, @$_] } @cluster_whole),
+    (map { [broken => $model, "--lease=1 --break=$_->[0] $_->[1]", $_->[0]] } @broken),
+    (map { [broken => $cluster, "--break=$_->[0] $_->[1]", $_->[0]] } @cluster_broken),
 );
 run_jobs(2, @jobs);
 
@@ -76,19 +91,18 @@ sub run_jobs {
     while (@queue || %running) {
         while (@queue && keys %running < $n) {
             my $job = shift @queue;
-            my ($kind, @of) = @$job;
-            my $options = $kind eq 'whole' ? $of[0] : $of[1];
+            my ($kind, $program, $options, $name) = @$job;
             my $out = "$dir/" . ++$number;
             my $pid = OpsAuth::Process->spawn(name => 'model', stdout => $out, stderr => $out,
-                command => [$model, '--lease=1', split ' ', $options]);
-            $running{$pid} = [$out, @$job];
+                command => [$program, split ' ', $options]);
+            $running{$pid} = [$out, $kind, $options, $name];
         }
         for my $pid (keys %running) {
             my $status = OpsAuth::Process->reap($pid) // next;
-            my ($out, $kind, @of) = @{delete $running{$pid}};
+            my ($out, $kind, $options, $name) = @{delete $running{$pid}};
             open my $fh, '<', $out or die "$out: $!";
             my $said = do { local $/; <$fh> };
-            $kind eq 'whole' ? check_whole($status, $said, @of) : check_broken($status, $said, @of);
+            $kind eq 'whole' ? check_whole($status, $said, $options, $name) : check_broken($status, $said, $options, $name);
         }
         select undef, undef, undef, 0.02;
     }
@@ -102,11 +116,12 @@ sub check_whole {
     my %seen = map { /^(\S.*?)\s+(\d+)$/ ? ($1 => $2) : () } split /\n/, $said;
     my @never = grep { !$seen{$_} } keys %seen;
     @never = grep { $options !~ /no-loss/ } @never;
+    @never = grep { $_ ne 'take-overs' || $options =~ /takeovers/ } @never;
     ok(keys %seen && !@never, '... in which everything happens') or diag "never: @never";
 }
 
 sub check_broken {
-    my ($status, $said, $name, $options) = @_;
+    my ($status, $said, $options, $name) = @_;
     my @steps = $said =~ /^ *\d+\. (.*)$/mg;
     my ($states) = $said =~ /^rule taken out: .*; states: (\d+)$/m;
     ok($status >> 8 == 1 && $said =~ /^VIOLATION: /m && @steps && !grep({ /^$/ } @steps),

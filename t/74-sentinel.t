@@ -10,56 +10,13 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use OpsAuth::Group qw($LEASE status settles);
+use OpsAuth::OAuth;
 use OpsAuth::Process;
 use OpsAuth::Sentinel;
 use OpsAuth::Test;
 
-my $LEASE = 0.5;
-
-my $CONF = <<"CONF";
-    opsauth_store main {
-        redis %%GROUP%%; pepper_file %%PEPPER%%; %%EXTRA%%
-        lease ${\($LEASE * 1000)}ms; redis_timeout 250ms; cache_negative 100ms;
-        key_prefix op365_sk_live_ environment=live checksum=crc32;
-    }
-    server {
-        listen 127.0.0.1:%%PORT_8080%%;
-        location / {
-            opsauth main;
-            add_header X-Worker \$pid always;
-            try_files /none =204;
-        }
-    }
-CONF
-
-sub gateway {
-    my (%o) = @_;
-    my $t = OpsAuth::Test->new(workers => 4);
-    my $group = OpsAuth::Sentinel->new(test => $t, %{$o{group} // {}});
-    my $store = $t->store(redis => $group->primary);
-    my @keys = map { $store->key } 1 .. 3;
-    $store->account('crm');
-    $store->credential($_, account => 'crm') for @keys;
-    ok($group->primary->cmd('WAIT', $group->{replicas}, 2000) >= $group->{replicas}, 'the replicas have the records');
-    $t->var(GROUP => $o{url} ? $o{url}->($group) : $group->url);
-    $t->var(EXTRA => $o{extra} // '');
-    $t->config_http($CONF);
-    return ($t, $group, $store, @keys);
-}
-
-sub status { my ($t, $key) = @_; return $t->get('/', key => $key)->status }
-
-# so many in a row
-sub settles {
-    my ($t, $key, $status) = @_;
-    my ($n, $last) = (0, '');
-    OpsAuth::Process->poll(30, sub {
-        $last = status($t, $key);
-        $n = $last == $status ? $n + 1 : 0;
-        return $n >= 12;
-    });
-    return $n >= 12 ? $status : $last;
-}
+sub gateway { return OpsAuth::Sentinel->gateway(workers => 4, @_) }
 
 subtest 'the primary is found' => sub {
     my ($t, $group, $store, @keys) = gateway(extra => 'stale off;');
@@ -85,10 +42,7 @@ subtest 'a failover that is asked for' => sub {
     my ($t, $group, $store, @keys) = gateway(extra => 'stale off;');
     $t->start;
     is(settles($t, $keys[0], 204), 204, 'before');
-    my $old = $group->primary;
-    my $mark = $t->mark;
-    $group->sentinel(2)->cmd('SENTINEL', 'FAILOVER', $group->{name});
-    my $new = $group->failed_over($old);
+    my $new = $group->fail_over;
     $store->{redis} = $new;
     $store->revoke($keys[0]);
     is(settles($t, $keys[0], 401), 401, 'what is revoked on the new primary is refused');
@@ -151,7 +105,7 @@ subtest 'told of a failover' => sub {
     $sentinel->script(SENTINEL => { array => ['127.0.0.1', $old->port] });
     $t->var(GROUP => 'redis+sentinel://mymaster@' . $sentinel->address);
     $t->var(EXTRA => 'stale off; cache_valid 10m; usage on; usage_interval 100ms;');
-    $t->config_http($CONF =~ s/lease \d+ms/lease 60s/r);
+    $t->config_http(OpsAuth::Group::conf($t, lease => '60s'));
     $t->start;
     is(settles($t, $key, 204), 204, 'before');
     # what is not cached makes each worker connect
@@ -201,6 +155,61 @@ subtest 'told of a failover' => sub {
     $t->finish;
 };
 
+# Two workers hear of a failover from the sentinels; the others go by what those
+# have found, before they ask anything.
+for my $how (qw(crashed frozen asked)) {
+    subtest "a failover, seen by each worker: $how" => sub {
+        my $t = OpsAuth::Test->new(workers => 4);
+        my $group = OpsAuth::Sentinel->new(test => $t);
+        my $store = $t->store(redis => $group->primary);
+        my $o = OpsAuth::OAuth->new(t => $t, store => $store);
+        $store->account('acme');
+        $o->client('app');
+        my @keys = map { $store->issue(account => 'acme') } 1 .. 300;
+        $group->synced;
+        $t->var(REDIS => $group->url);
+        $t->config_http($o->conf(store => 'stale off; usage off;', token => 'add_header X-Worker $pid always;')
+            =~ s/add_header X-Reason/add_header X-Worker \$pid always; add_header X-Reason/r
+            =~ s/redis_timeout 5s/redis_timeout 250ms/r);
+        $t->allow_log(qr/is down/);
+        $t->start;
+
+        my $token = sub { return $o->post('token', { client => 'app' }, grant_type => 'client_credentials') };
+        my $read = sub { return $t->get('/api/', key => shift @keys) };
+        # of each worker the first answer
+        my $each = sub {
+            my ($ask) = @_;
+            my %first;
+            for (1 .. 100) {
+                my $r = $ask->();
+                $first{$r->header('X-Worker') // '-'} //= $r->status;
+                last if keys %first == 4;
+            }
+            return join ' ', sort values %first;
+        };
+        is($each->($_), '200 200 200 200', 'each worker reads, and writes') for $read, $token;
+
+        my $old = $group->primary;
+        my $new;
+        if ($how eq 'asked') { $new = $group->fail_over }
+        else {
+            $how eq 'crashed' ? $old->kill : $old->pause;
+            # what they try meanwhile fails, and opens breakers
+            $_->() for (($read, $token) x 20);
+            $new = $group->failed_over($old);
+        }
+        $store->{redis} = $new;
+        # nobody but the two that listen asks anything until they know
+        ok(OpsAuth::Process->poll(30, sub { 2 == grep { / name=opsauth-main-\d+-feed .* flags=\w*P/ } split /\n/, $new->cmd('CLIENT', 'LIST') }),
+            'two workers are told by the new primary');
+        sleep $LEASE;
+        is($each->($token), '200 200 200 200', 'the first token of each worker');
+        is($each->($read), '200 200 200 200', 'and the first key that is not cached');
+        $old->resume if $how eq 'frozen';
+        $t->finish;
+    };
+}
+
 # A single wrong sentinel does not lead anybody to the old primary.
 subtest 'a sentinel that has not heard of the failover' => sub {
     my ($t, $group, $store, @keys) = gateway(extra => 'stale off;', group => { replicas => 1, down => 60_000 });
@@ -218,7 +227,7 @@ subtest 'a sentinel that has not heard of the failover' => sub {
 
 subtest 'no help' => sub {
     my ($t, $group, $store, @keys) = gateway(extra => 'stale off;',
-        url => sub { my $u = $_[0]->url; $u =~ s/mymaster/yourmaster/; $u });
+        url => sub { my $u = $_[1]->url; $u =~ s/mymaster/yourmaster/; $u });
     $t->start;
     is(status($t, $keys[0]), 503, 'a name that no sentinel knows');
     ok($t->wait_for_log(qr/no sentinel tells where "yourmaster" is.*knows no primary of this name/), 'is told');
@@ -227,28 +236,24 @@ subtest 'no help' => sub {
 };
 
 subtest 'passwords' => sub {
-    my $t = OpsAuth::Test->new(workers => 2);
     my ($data, $own) = map { "sesame-$_-" . int rand 1e9 } qw(data sentinel);
-    $t->secret($data, $own);
-    my $group = OpsAuth::Sentinel->new(test => $t, replicas => 1, auth_password => $data,
-        server => { password => $data }, args => ['--masterauth', $data],
-        sentinel => { password => $own }, conf => ["sentinel sentinel-pass $own"]);
-    my $store = $t->store(redis => $group->primary);
-    my $key = $store->key;
-    $store->account('crm');
-    $store->credential($key, account => 'crm');
-    my %file = (data => $t->write_file('data.password', "$data\n", 0600), own => $t->write_file('own.password', "$own\n", 0600));
-    $t->var(GROUP => $group->url);
-    $t->var(EXTRA => "redis_password_file $file{data}; redis_sentinel_password_file $file{own};");
-    $t->config_http($CONF);
+    my ($t, $group, $store, @keys) = gateway(workers => 2,
+        group => { replicas => 1, auth_password => $data, server => { password => $data }, args => ['--masterauth', $data],
+            sentinel => { password => $own }, conf => ["sentinel sentinel-pass $own"] },
+        extra => sub {
+            my ($t) = @_;
+            $t->secret($data, $own);
+            return 'redis_password_file ' . $t->write_file('data.password', "$data\n", 0600)
+                . '; redis_sentinel_password_file ' . $t->write_file('own.password', "$own\n", 0600) . ';';
+        });
     $t->start;
-    is(settles($t, $key, 204), 204, 'of the server and of the sentinels');
+    is(settles($t, $keys[0], 204), 204, 'of the server and of the sentinels');
     $t->finish;
 };
 
 subtest 'a replica by hand' => sub {
     my ($t, $group, $store, @keys) = gateway(extra => 'stale off;',
-        url => sub { my ($g) = @_; my ($r) = grep { $_ != $g->primary } $g->servers; $r->url });
+        url => sub { my ($t, $g) = @_; my ($r) = grep { $_ != $g->primary } $g->servers; $r->url });
     $t->start;
     is(status($t, $keys[0]), 503, 'is not read from');
     ok($t->wait_for_log(qr/is a replica, and what it knows may be old/), 'and why is told');

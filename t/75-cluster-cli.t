@@ -105,13 +105,14 @@ subtest 'doctor' => sub {
         &opsauth:invalidate -@all +hmget +ping +info +subscribe +client|id +client|setname +client|tracking +cluster|slots), $_ == $cluster->node(1) ? '+role' : '-role')
         for $cluster->nodes;
     my $conf = $t->write_file('doctor.conf', "http { opsauth_store main { redis " . $cluster->url . "; redis_user gw; redis_password_file "
-        . $t->write_file('doctor.password', "of-a-gateway\n", 0600) . "; pepper_file " . $store->pepper_file . "; } }");
+        . $t->write_file('doctor.password', "of-a-gateway\n", 0600) . "; pepper_file " . $store->pepper_file . "; usage on; } }");
     my $other = OpsAuth::Command->new($t);
     ($exit, $out, $err) = $other->run('doctor', '-c', $conf);
     is($exit, 1, 'rights that are missing');
     is(scalar(() = $out =~ /^failure\s+cluster rights .* answers \+role/mg), 2, 'on those where they are') or diag $out;
     like($out, qr/ACL SETUSER gw \+cluster\|info/, 'with the remedy');
     like($out, qr/ACL SETUSER gw \+asking/, 'for each');
+    is(scalar(() = $out =~ /^failure\s+usage rights .*may not run hincrby on opsauth:usage:/mg), 3, 'those for usage, on each node') or diag $out;
 };
 
 subtest 'what can be wrong' => sub {

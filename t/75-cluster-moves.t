@@ -10,63 +10,11 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use OpsAuth::Cluster;
+use OpsAuth::Group qw($LEASE status cache settles);
 use OpsAuth::Process;
-use OpsAuth::Test;
 
-my $LEASE = 0.5;
-
-my $CONF = <<"CONF";
-    opsauth_store main {
-        redis %%GROUP%%; pepper_file %%PEPPER%%; %%EXTRA%%
-        lease ${\($LEASE * 1000)}ms; redis_timeout 250ms; cache_negative 100ms;
-        key_prefix op365_sk_live_ environment=live checksum=crc32;
-    }
-    server {
-        listen 127.0.0.1:%%PORT_8080%%;
-        opsauth main;
-        location / {
-            add_header X-Cache \$opsauth_cache always;
-            try_files /none =204;
-        }
-    }
-CONF
-
-sub gateway {
-    my (%o) = @_;
-    my $t = OpsAuth::Test->new(workers => $o{workers} // 3);
-    my $cluster = OpsAuth::Cluster->new(test => $t, %{$o{cluster} // {}});
-    my $store = $t->store(redis => $cluster);
-    $store->account('crm');
-    my @keys = map { $store->key } 1 .. $o{keys} // 40;
-    $store->credential($_, account => 'crm') for @keys;
-    $cluster->synced if $cluster->{replicas};
-    $t->var(GROUP => $o{url} ? $o{url}->($cluster) : $cluster->url);
-    $t->var(EXTRA => $o{extra} // '');
-    $t->config_http($CONF);
-    return ($t, $cluster, $store, @keys);
-}
-
-sub status { my ($t, $key) = @_; return $t->get('/', key => $key)->status }
-
-sub slot_of { my ($store, $key) = @_; return OpsAuth::Cluster::slot($store->name('credential', $store->digest($key))) }
-
-# those of the keys that are the node's
-sub of_node {
-    my ($cluster, $store, $node, @keys) = @_;
-    return grep { $cluster->owner(slot_of($store, $_)) == $node } @keys;
-}
-
-# so many in a row
-sub settles {
-    my ($t, $key, $status) = @_;
-    my ($n, $last) = (0, '');
-    OpsAuth::Process->poll(40, sub {
-        $last = status($t, $key);
-        $n = $last == $status ? $n + 1 : 0;
-        return $n >= 12;
-    });
-    return $n >= 12 ? $status : $last;
-}
+sub gateway { return OpsAuth::Cluster->gateway(workers => 3, keys => 40, @_) }
+sub slot_of { return OpsAuth::Cluster::slot_of(@_) }
 
 # nothing is served from a copy: each request asks
 subtest 'slots move while requests run' => sub {
@@ -84,8 +32,7 @@ subtest 'slots move while requests run' => sub {
     };
     for my $key (@keys[0 .. 11]) {
         my $slot = slot_of($store, $key);
-        my ($to) = grep { $_ != $cluster->owner($slot) } $cluster->nodes;
-        $cluster->move($slot, $to, $ask);
+        $cluster->move($slot, $cluster->other($slot), $ask);
         $ask->();
     }
     is_deeply([keys %answers], [204], 'right answers, and nothing else')
@@ -109,12 +56,11 @@ subtest 'a copy does not outlive the move of its slot' => sub {
     OpsAuth::Process->poll(20, sub {
         status($t, $_) for @keys;
         sleep $LEASE + 0.2;
-        return !grep { $t->get('/', key => $_)->header('X-Cache') ne 'hit' } @keys;
+        return !grep { cache($t, $_) ne 'hit' } @keys;
     }) or fail('covered');
     for my $key (@keys[0 .. 4]) {
         my $slot = slot_of($store, $key);
-        my ($to) = grep { $_ != $cluster->owner($slot) } $cluster->nodes;
-        $cluster->move($slot, $to);
+        $cluster->move($slot, $cluster->other($slot));
         $store->revoke($key);
         sleep $LEASE;
         is(status($t, $key), 401, 'revoked, hot in the cache');
@@ -123,9 +69,9 @@ subtest 'a copy does not outlive the move of its slot' => sub {
 };
 
 subtest 'a failover that is asked for' => sub {
-    my ($t, $cluster, $store, @keys) = gateway(cluster => { replicas => 1 }, extra => 'cache_valid 300s; stale off;');
+    my ($t, $cluster, $store, @keys) = gateway(group => { replicas => 1 }, extra => 'cache_valid 300s; stale off;');
     my ($old, $new) = ($cluster->node(1), $cluster->node(4));
-    my @moved = of_node($cluster, $store, $old, @keys);
+    my @moved = $cluster->of_node($store, $old, @keys);
     ok(scalar @moved, 'there are records on it');
     $t->start;
     is(settles($t, $moved[0], 204), 204, 'served');
@@ -149,9 +95,9 @@ subtest 'a failover that is asked for' => sub {
 };
 
 subtest 'a primary crashes' => sub {
-    my ($t, $cluster, $store, @keys) = gateway(cluster => { replicas => 1, timeout => 1000 }, extra => 'stale off;');
+    my ($t, $cluster, $store, @keys) = gateway(group => { replicas => 1, timeout => 1000 }, extra => 'stale off;');
     my ($old, $new) = ($cluster->node(1), $cluster->node(4));
-    my @its = of_node($cluster, $store, $old, @keys);
+    my @its = $cluster->of_node($store, $old, @keys);
     my %its = map { $_ => 1 } @its;
     my @others = grep { !$its{$_} } @keys;
     $t->start;
@@ -183,9 +129,9 @@ subtest 'a primary crashes' => sub {
 };
 
 subtest 'a primary freezes, is replaced, and thaws' => sub {
-    my ($t, $cluster, $store, @keys) = gateway(cluster => { replicas => 1, timeout => 1000 }, extra => 'stale off; cache_valid 300s;');
+    my ($t, $cluster, $store, @keys) = gateway(group => { replicas => 1, timeout => 1000 }, extra => 'stale off; cache_valid 300s;');
     my ($old, $new) = ($cluster->node(1), $cluster->node(4));
-    my @its = of_node($cluster, $store, $old, @keys);
+    my @its = $cluster->of_node($store, $old, @keys);
     $t->start;
     is(settles($t, $its[0], 204), 204, 'served');
     status($t, $_) for @keys;

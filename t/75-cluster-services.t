@@ -11,6 +11,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use OpsAuth::Cluster;
+use OpsAuth::Group;
 use OpsAuth::OAuth;
 use OpsAuth::Process;
 use OpsAuth::Test;
@@ -76,18 +77,6 @@ subtest 'tokens, usage, quotas' => sub {
     $t->finish;
 };
 
-my $CONF = <<'CONF';
-    opsauth_store main {
-        redis %%GROUP%%; pepper_file %%PEPPER%%; lease 500ms; stale off; redis_timeout 250ms;
-        key_prefix op365_sk_live_ environment=live checksum=crc32;
-    }
-    server {
-        listen 127.0.0.1:%%PORT_8080%%;
-        opsauth main;
-        location / { add_header X-Reason $opsauth_reason always; try_files /none =204; }
-    }
-CONF
-
 subtest 'nodes that send to one another' => sub {
     my $t = OpsAuth::Test->new(workers => 2);
     my ($one, $two) = map { $t->fake_redis(name => "FAKE$_") } 1 .. 2;
@@ -97,7 +86,8 @@ subtest 'nodes that send to one another' => sub {
     $store->credential($key, account => 'crm');
     my $slot = OpsAuth::Cluster::slot($store->name('credential', $store->digest($key)));
     $t->var(GROUP => 'redis+cluster://' . join ',', map { $_->address } $one, $two);
-    $t->config_http($CONF);
+    $t->var(EXTRA => 'stale off;');
+    $t->config_http(OpsAuth::Group::conf($t));
     $t->allow_log(qr/./);
 
     $one->script(HMGET => "-MOVED $slot 127.0.0.1:" . $two->port);
@@ -133,7 +123,8 @@ subtest 'nodes that come and go' => sub {
     $store->credential($key, account => 'crm');
     my $slot = OpsAuth::Cluster::slot($store->name('credential', $store->digest($key)));
     $t->var(GROUP => 'redis+cluster://' . $one->address);
-    $t->config_http($CONF);
+    $t->var(EXTRA => 'stale off;');
+    $t->config_http(OpsAuth::Group::conf($t));
     $t->allow_log(qr/./);
     my $port = $one->port;
     $one->script('CLUSTER INFO' => { bulk => "cluster_current_epoch:3\r\n" },
@@ -164,7 +155,8 @@ subtest 'what CLUSTER SLOTS may say' => sub {
     my $key = $store->key;
     $store->credential($key, account => 'crm');
     $t->var(GROUP => 'redis+cluster://' . $one->address);
-    $t->config_http($CONF);
+    $t->var(EXTRA => 'stale off;');
+    $t->config_http(OpsAuth::Group::conf($t));
     $t->allow_log(qr/./);
     my $port = $one->port;
     my $whole = sub { my ($host) = @_; return { raw => "*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$host\r\n:$port\r\n\$1\r\nx\r\n" } };

@@ -6,80 +6,31 @@
 use strict;
 use warnings;
 
-use FindBin qw($Bin);
 use Test::More;
 
 use OpsAuth::Command;
+use OpsAuth::Group qw(status settles documented);
 use OpsAuth::Process;
 use OpsAuth::Sentinel;
-use OpsAuth::Test;
 
-my $CONF = <<'CONF';
-    %%HTTP%%
-    opsauth_store main {
-        redis %%GROUP%%; pepper_file %%PEPPER%%; %%EXTRA%%
-        lease 500ms; redis_timeout 1s; redis_connect_timeout 1s; stale off; cache_negative 100ms;
-        key_prefix op365_sk_live_ environment=live checksum=crc32;
-    }
-    server {
-        listen 127.0.0.1:%%PORT_8080%%;
-        location / { opsauth main; try_files /none =204; }
-    }
-CONF
-
-sub status { my ($t, $key) = @_; return $t->get('/', key => $key)->status }
-
-# so many in a row
-sub settles {
-    my ($t, $key, $status) = @_;
-    my ($n, $last) = (0, '');
-    OpsAuth::Process->poll(30, sub {
-        $last = status($t, $key);
-        $n = $last == $status ? $n + 1 : 0;
-        return $n >= 8;
-    });
-    return $n >= 8 ? $status : $last;
-}
-
-# a group with a key in it, and what the gateway and the command need
+# a group with keys in it, and what the gateway and the command need
 sub group {
     my (%o) = @_;
-    my $t = OpsAuth::Test->new(workers => 2);
-    my $pki = $o{tls} ? $t->certificates : undef;
-    my $group = OpsAuth::Sentinel->new(test => $t, replicas => 1, %{$o{group} // {}},
-        $pki ? (tls => { %{$pki->issue('server', ip => ['127.0.0.1'])}, ca => $pki->ca }) : ());
-    my $store = $t->store(redis => $group->primary);
-    my @keys = map { $store->key } 1 .. 2;
-    $store->account('crm');
-    $store->credential($_, account => 'crm') for @keys;
-    $group->primary->cmd('WAIT', 1, 2000);
-    $t->var(GROUP => $o{url} ? $o{url}->($group) : $group->url);
-    $t->var(HTTP => $o{http} ? $o{http}->($t) : '');
-    $t->var(EXTRA => $o{extra} ? $o{extra}->($t, $pki) : '');
+    my ($t, $group, $store, @keys) = OpsAuth::Sentinel->gateway(timeout => '1s', keys => 2, %o,
+        group => { replicas => 1, %{$o{group} // {}} }, extra => sub { 'stale off;' . ($o{extra} ? $o{extra}->(@_) : '') });
     $t->allow_log(qr/is down/);
-    $t->config_http($CONF);
     my $opsauth = OpsAuth::Command->new($t, OPSAUTH_PEPPER_FILE => $store->pepper_file, OPSAUTH_REDIS => $group->url);
-    return ($t, $group, $store, \@keys, $opsauth, $pki);
+    return ($t, $group, $store, \@keys, $opsauth);
 }
 
 sub fails_over {
     my ($t, $group, $store, $keys) = @_;
-    my $old = $group->primary;
-    $group->sentinel(2)->cmd('SENTINEL', 'FAILOVER', $group->{name});
-    my $new = $group->failed_over($old);
+    my $new = $group->fail_over;
     $store->{redis} = $new;
     $store->revoke($keys->[0]);
     is(settles($t, $keys->[0], 401), 401, 'a failover is followed: what is revoked there');
     is(settles($t, $keys->[1], 204), 204, 'and what is not');
     return $new;
-}
-
-# lines of the documentation
-sub documented {
-    my ($pattern) = @_;
-    open my $fh, '<', "$Bin/../docs/redis.md" or die "docs/redis.md: $!";
-    my ($rights) = do { local $/; <$fh> } =~ /$pattern on >PASSWORD (.+)/ or die "no $pattern in docs/redis.md";
-    return $rights;
 }
 
 subtest 'users of the sentinels' => sub {
@@ -91,8 +42,8 @@ subtest 'users of the sentinels' => sub {
         group => {
             auth_user => 'tests', auth_password => $password{tests},
             args => ['--masteruser', 'tests', '--masterauth', $password{tests}],
-            server => { @tests, acl => [$all, "user gateway on >$password{data} " . documented('ACL SETUSER gateway')] },
-            sentinel => { @tests, acl => [$all, "user gateway on >$password{gateway} " . documented('    user gateway')] },
+            server => { @tests, acl => [$all, "user gateway on >$password{data} " . documented('ACL SETUSER gateway on >PASSWORD')] },
+            sentinel => { @tests, acl => [$all, "user gateway on >$password{gateway} " . documented('user gateway on >PASSWORD')] },
             conf => ['sentinel sentinel-user tests', "sentinel sentinel-pass $password{tests}"],
         },
         extra => sub {
@@ -156,7 +107,7 @@ subtest 'a right that is missing' => sub {
             return 'redis_user gateway; redis_password_file '
                 . ($password = $t->write_file('password', "$secret\n", 0600)) . ';';
         });
-    $_->cmd(qw(ACL SETUSER gateway on), ">$secret", split / /, documented('ACL SETUSER gateway') =~ s/ \+role//r)
+    $_->cmd(qw(ACL SETUSER gateway on), ">$secret", split / /, documented('ACL SETUSER gateway on >PASSWORD') =~ s/ \+role//r)
         for $group->servers;
     $t->start;
     is(status($t, $keys->[0]), 503, 'without +role nobody is believed to be the primary');
@@ -167,16 +118,17 @@ subtest 'a right that is missing' => sub {
 };
 
 subtest 'TLS' => sub {
-    my ($t, $group, $store, $keys, $opsauth, $pki) = group(tls => 1, extra => sub { "redis_ssl_trusted_certificate @{[$_[1]->ca]};" });
+    my ($t, $group, $store, $keys, $opsauth) = group(tls => 1, extra => sub { "redis_ssl_trusted_certificate @{[$_[1]{pki}->ca]};" });
+    my $ca = $group->{pki}->ca;
     like($group->url, qr/^rediss\+sentinel:/, 'rediss+sentinel://');
     $t->start;
     is(settles($t, $keys->[0], 204), 204, 'served');
     like($t->log, qr/redis "rediss\+sentinel:[^"]+": TLSv1\.[23]/, 'by TLS');
     my $new = fails_over($t, $group, $store, $keys);
 
-    my ($exit, $out, $err) = $opsauth->run(qw(account show crm --cacert), $pki->ca);
+    my ($exit, $out, $err) = $opsauth->run(qw(account show crm --cacert), $ca);
     is($exit, 0, 'the command, too') or diag $err;
-    ($exit, $out, $err) = $opsauth->run(qw(doctor --cacert), $pki->ca);
+    ($exit, $out, $err) = $opsauth->run(qw(doctor --cacert), $ca);
     like($out, qr/sentinels\s.*3 of 3 name 127\.0\.0\.1:${\$new->tls_port}/, 'and doctor') or diag $out, $err;
     like($out, qr/TLS\s.*TLSv1\.[23]/, 'which looks at TLS');
     ($exit, $out, $err) = $opsauth->run(qw(account show crm));
@@ -202,7 +154,7 @@ subtest 'sentinels that nobody can trust' => sub {
 subtest 'host names' => sub {
     my $dns;
     my ($t, $group, $store, $keys, $opsauth) = group(
-        group => { host => 'localhost' }, url => sub { $_[0]->url =~ s/127\.0\.0\.1/sentinel.invalid/gr },
+        group => { host => 'localhost' }, url => sub { $_[1]->url =~ s/127\.0\.0\.1/sentinel.invalid/gr },
         http => sub {
             $dns = $_[0]->dns;
             $dns->answer(localhost => '127.0.0.1', 'sentinel.invalid' => '127.0.0.1');

@@ -1,6 +1,6 @@
 /*
- * See cli_cluster.h. Where slots are is asked once, of the first node that
- * answers; what has moved since is told by MOVED.
+ * Nodes, and one command; see cli_cluster.h. Nodes have addresses or names, which
+ * the system looks up.
  */
 
 #include "cli.h"
@@ -113,151 +113,6 @@ cli_cluster_ask(cli_cluster_t *cluster, cluster_node_t *node,
     }
 
     return (rc == CLI_OK) ? cli_redis_next(&node->redis, reply) : rc;
-}
-
-
-/* --- where slots are ------------------------------------------------------ */
-
-static int
-map_range(cli_cluster_t *cluster, cluster_node_t *asked,
-    const redisReply *range)
-{
-    size_t             i;
-    oa_str_t           host;
-    const redisReply  *primary;
-    cluster_node_t    *node;
-
-    if (range->type != REDIS_REPLY_ARRAY || range->elements < 3
-        || range->element[0]->type != REDIS_REPLY_INTEGER
-        || range->element[1]->type != REDIS_REPLY_INTEGER
-        || range->element[0]->integer < 0
-        || range->element[1]->integer >= OA_SLOTS)
-    {
-        return CLI_OK;
-    }
-
-    for (i = 2; i < range->elements; i++) {
-        primary = range->element[i];
-
-        if (primary->type != REDIS_REPLY_ARRAY || primary->elements < 2
-            || primary->element[1]->type != REDIS_REPLY_INTEGER
-            || primary->element[1]->integer < 1
-            || primary->element[1]->integer > 65535)
-        {
-            return CLI_OK;
-        }
-
-        host = cli_reply_str(primary->element[0]);
-
-        /* whoever is not to tell its address has that at which it was asked */
-
-        if (host.len == 0 || oa_text_eq(host, "?")) {
-            host = cli_str(asked->is.host);
-        }
-
-        if (!oa_slot_is_host(host)) {
-            return CLI_OK;
-        }
-
-        node = cli_cluster_node(cluster, cli_copy(host.data, host.len),
-                                (unsigned) primary->element[1]->integer);
-
-        if (node == NULL) {
-            return CLI_FAILED;
-        }
-
-        if (i == 2) {
-            long long  slot;
-
-            for (slot = range->element[0]->integer;
-                 slot <= range->element[1]->integer;
-                 slot++)
-            {
-                cluster->owners[slot] = node;
-                node->is.slots++;
-            }
-        }
-    }
-
-    return CLI_OK;
-}
-
-
-static int
-map_ask(cli_cluster_t *cluster, cluster_node_t *node)
-{
-    int             rc;
-    size_t          i;
-    redisReply     *reply;
-    cli_command_t  *command;
-
-    command = cli_command("CLUSTER", (oa_str_t) oa_string("SLOTS"));
-    rc = cli_cluster_ask(cluster, node, command, &reply);
-
-    if (rc != CLI_OK) {
-        return rc;
-    }
-
-    if (reply->type == REDIS_REPLY_ERROR) {
-        rc = cli_redis_refused(&node->redis, command, reply);
-
-    } else if (reply->type != REDIS_REPLY_ARRAY) {
-        rc = cli_fail(CLI_FAILED, "%s:%u answers CLUSTER SLOTS with something "
-                      "else than a list", node->is.host, node->is.port);
-    }
-
-    for (i = 0; rc == CLI_OK && i < reply->elements; i++) {
-        rc = map_range(cluster, node, reply->element[i]);
-    }
-
-    freeReplyObject(reply);
-
-    return rc;
-}
-
-
-int
-cli_cluster_open(cli_redis_t *redis, const oa_redis_url_t *url)
-{
-    int              rc;
-    unsigned         i;
-    const char      *said, **former;
-    cli_cluster_t   *cluster;
-    cluster_node_t  *node;
-
-    cluster = calloc(1, sizeof(cli_cluster_t));
-
-    if (cluster == NULL) {
-        return cli_fail(CLI_FAILED, "out of memory");
-    }
-
-    cluster->redis = redis;
-    cluster->tls = url->tls;
-    redis->cluster = cluster;
-
-    rc = CLI_FAILED;
-
-    for (i = 0; i < url->nhosts && rc != CLI_OK; i++) {
-        node = cli_cluster_node(cluster, cli_copy(url->hosts[i].host.data,
-                                                  url->hosts[i].host.len),
-                                url->hosts[i].port);
-        if (node == NULL) {
-            return CLI_FAILED;
-        }
-
-        /* the last one tells why there is none */
-
-        if (i + 1 < url->nhosts) {
-            former = cli_capture(&said);
-            rc = map_ask(cluster, node);
-            (void) cli_capture(former);
-
-        } else {
-            rc = map_ask(cluster, node);
-        }
-    }
-
-    return rc;
 }
 
 
@@ -406,6 +261,28 @@ cli_cluster_follow(cli_cluster_t *cluster, const redisReply *reply,
            != OA_OK)
     {
         return 0;
+    }
+
+    if (redirect.unnamed) {
+
+        /* CLUSTER SLOTS tells its address */
+
+        if (redirect.kind != OA_REDIRECT_MOVED) {
+            return 0;
+        }
+
+        if (cli_cluster_map_again(cluster, *node) != CLI_OK) {
+            return -1;
+        }
+
+        *asking = 0;
+
+        if (cluster->owners[redirect.slot] == NULL) {
+            return 0;
+        }
+
+        *node = cluster->owners[redirect.slot];
+        return 1;
     }
 
     *node = cli_cluster_node(cluster,

@@ -24,6 +24,8 @@ typedef struct {
     const char  *host;
     unsigned     port;
     unsigned     slots;         /* that it has; 0: a replica, or empty */
+    unsigned     unnamed:1;     /* nodes are to be known by names, and this one
+                                   has none */
 } cli_cluster_node_t;
 
 

@@ -1,7 +1,8 @@
 /*
- * What the two rooms of the cluster share; nobody else includes it.
+ * What the rooms of the cluster share; nobody else includes it.
  *
  * cli_cluster.c       nodes, one command
+ * cli_cluster_map.c   where slots are
  * cli_cluster_many.c  what concerns several nodes: MULTI, WATCH, SCAN, WAIT
  */
 
@@ -56,6 +57,8 @@ int cli_cluster_one(cli_cluster_t *cluster, const cli_command_t *command,
     redisReply **reply);
 int cli_cluster_follow(cli_cluster_t *cluster, const redisReply *reply,
     cluster_node_t **node, int *asking);
+/* where slots are, as this node has it by now */
+int cli_cluster_map_again(cli_cluster_t *cluster, cluster_node_t *node);
 /* 1: not now; it has waited a little */
 int cli_cluster_busy(const redisReply *reply);
 

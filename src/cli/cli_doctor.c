@@ -363,9 +363,12 @@ cli_doctor_log_in(cli_doctor_t *d)
 {
     const char  *said;
 
-    /* also where nobody gets any further */
-    cli_doctor_names(d);
-    cli_doctor_sentinels(d);
+    /* also where nobody gets any further; a cluster's nodes were looked at */
+
+    if (!d->clustered) {
+        cli_doctor_names(d);
+        cli_doctor_sentinels(d);
+    }
 
     /* the user that matters first: without it there is nothing to look at */
 

@@ -98,6 +98,7 @@ int cli_doctor_is_cluster(const cli_doctor_t *d);   /* cli_doctor_cluster.c */
 void cli_doctor_cluster(cli_doctor_t *d);
 void cli_doctor_names(cli_doctor_t *d);         /* cli_doctor_sentinel.c */
 void cli_doctor_sentinels(cli_doctor_t *d);
+int cli_doctor_is_address(const char *host);
 void cli_doctor_server(cli_doctor_t *d);        /* cli_doctor_server.c */
 void cli_doctor_settings(cli_doctor_t *d);      /* cli_doctor_settings.c */
 void cli_doctor_tracking(cli_doctor_t *d);      /* cli_doctor_feed.c */

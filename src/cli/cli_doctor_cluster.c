@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 
 /* milliseconds; so long a primary that is cut off still answers */
@@ -173,6 +174,7 @@ node_examine(cli_doctor_t *d, const cli_redis_t *redis,
         node_state,
         cli_doctor_gateway_rights,
         cli_doctor_oauth,
+        cli_doctor_extras,
         cli_doctor_operator_rights,
         cli_doctor_protection,
         cli_doctor_tracking
@@ -210,6 +212,76 @@ node_examine(cli_doctor_t *d, const cli_redis_t *redis,
 }
 
 
+static int
+in_url(const oa_redis_url_t *url, const char *host)
+{
+    unsigned  i;
+
+    for (i = 0; i < url->nhosts; i++) {
+        if (url->hosts[i].host.len == strlen(host)
+            && strncasecmp((const char *) url->hosts[i].host.data, host,
+                           strlen(host))
+               == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* what nodes call themselves is looked up by nginx, at each connect, or by
+   nobody: but for the hosts of the URL, when it is started */
+static void
+cluster_names(cli_doctor_t *d, const oa_redis_url_t *url,
+    const cli_cluster_node_t **nodes, size_t n)
+{
+    size_t       i, strange;
+    const char  *host;
+
+    const cli_config_t  *config = &d->as_gateway;
+
+    strange = 0;
+    host = NULL;
+
+    for (i = 0; i < n; i++) {
+
+        if (nodes[i]->unnamed) {
+            cli_doctor_say(d, CLI_DOCTOR_WARNING, "cluster names",
+                           "CONFIG SET cluster-announce-hostname on it, or "
+                           "cluster-preferred-endpoint-type ip on all nodes",
+                           "%s:%u is to be known by a host name, and has none",
+                           nodes[i]->host, nodes[i]->port);
+        }
+
+        if (!cli_doctor_is_address(nodes[i]->host)
+            && !in_url(url, nodes[i]->host))
+        {
+            host = nodes[i]->host;
+            strange++;
+        }
+    }
+
+    if (strange == 0 || !config->block) {
+        return;
+    }
+
+    if (config->resolver) {
+        cli_doctor_say(d, CLI_DOCTOR_OK, "cluster names", NULL,
+                       "nginx looks nodes up at each connect, like %s",
+                       cli_quotez(host));
+        return;
+    }
+
+    cli_doctor_say(d, CLI_DOCTOR_FAILURE, "cluster names",
+                   "set nginx' resolver in http",
+                   "the cluster calls %zu of its nodes by host names that nginx "
+                   "does not look up, like %s: what they hold is unavailable",
+                   strange, cli_quotez(host));
+}
+
+
 static void
 cluster_mark(cli_doctor_t *d, cli_redis_t *redis)
 {
@@ -243,8 +315,10 @@ cluster_mark(cli_doctor_t *d, cli_redis_t *redis)
 void
 cli_doctor_cluster(cli_doctor_t *d)
 {
+    int                        rc;
     size_t                     i, n, primaries;
     unsigned                   missing;
+    const char                *said;
     cli_redis_t                redis;
     const char                *error;
     oa_redis_url_t             url;
@@ -253,11 +327,25 @@ cli_doctor_cluster(cli_doctor_t *d)
     (void) oa_redis_url_parse(cli_str(d->as_gateway.redis.value), &url,
                               &error);
 
-    if (!cli_doctor_connect(d, &d->as_gateway, &redis)) {
+    cli_doctor_names(d);
+
+    /* no node but the first one is connected to: they may be out of reach from
+       here alone */
+
+    memset(&redis, 0, sizeof(redis));
+
+    cli_capture(&said);
+    rc = cli_redis_open(&redis, &d->as_gateway, d->timeout);
+    cli_capture(NULL);
+
+    if (rc != CLI_OK) {
+        cli_doctor_say(d, CLI_DOCTOR_FAILURE, "connection", NULL, "%s", said);
+        cli_redis_close(&redis);
         return;
     }
 
     n = cli_cluster_nodes(&redis, nodes, &missing);
+    cluster_names(d, &url, nodes, n);
 
     for (i = 0, primaries = 0; i < n; i++) {
         primaries += (nodes[i]->slots != 0);

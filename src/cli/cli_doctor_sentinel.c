@@ -15,8 +15,8 @@
 #include <arpa/inet.h>
 
 
-static int
-is_address(const char *host)
+int
+cli_doctor_is_address(const char *host)
 {
     unsigned char  address[sizeof(struct in6_addr)];
 
@@ -33,7 +33,7 @@ named(oa_str_t host)
 
     name = cli_copy(host.data, host.len);
 
-    return (is_address(name) || strcmp(name, "localhost") == 0) ? NULL : name;
+    return (cli_doctor_is_address(name) || strcmp(name, "localhost") == 0) ? NULL : name;
 }
 
 
@@ -139,7 +139,7 @@ cli_doctor_sentinels(cli_doctor_t *d)
         return;
     }
 
-    if (config->block && !config->resolver && !is_address(first.host)) {
+    if (config->block && !config->resolver && !cli_doctor_is_address(first.host)) {
         cli_doctor_say(d, CLI_DOCTOR_FAILURE, "sentinels",
                        "set nginx' resolver in http",
                        "they name the primary by a host name, %s, which nginx "

@@ -134,6 +134,7 @@ oa_redirect_parse(oa_str_t text, oa_redirect_t *redirect)
 
     if (redirect->host.len == 1 && redirect->host.data[0] == '?') {
         redirect->host.len = 0;
+        redirect->unnamed = 1;
     }
 
     return (redirect->host.len == 0 || oa_slot_is_host(redirect->host))

@@ -26,6 +26,8 @@ typedef struct {
     unsigned            slot;
     oa_str_t            host;   /* without brackets; empty: whoever said it */
     unsigned            port;
+    int                 unnamed;    /* host is "?", and empty here: nodes are to
+                                   be known by names, and this one has none */
 } oa_redirect_t;
 
 

@@ -2,7 +2,7 @@
  * What one process has for one store: the keyed hasher, the connection and its
  * lookups, made at the first request that needs them, so that helper processes
  * and idle workers cost nothing. It is also where lookups (src/redis) and the
- * cache (src/shm), which don't know each other, are joined: the three hooks.
+ * cache (src/shm), which don't know each other, are joined: the hooks.
  */
 
 #include "ngx_http_opsauth_status.h"
@@ -17,6 +17,7 @@ typedef u_char  ngx_http_opsauth_str_layout_t
      ? 1 : -1];
 
 
+static uint64_t ngx_http_opsauth_serves(void *owner, ngx_msec_t *resolved);
 static void ngx_http_opsauth_begin(void *owner, ngx_opsauth_flight_t *flight);
 static ngx_int_t ngx_http_opsauth_joinable(void *owner,
     ngx_opsauth_flight_t *flight);
@@ -52,6 +53,11 @@ ngx_http_opsauth_worker(ngx_http_opsauth_store_t *store)
 
     store->worker = worker;
     store->redis.stats = &ngx_http_opsauth_counts(store)->redis;
+
+    if (store->redis.cluster == NULL) {
+        store->redis.serves = ngx_http_opsauth_serves;
+        store->redis.owner = store;
+    }
 
     ngx_queue_init(&worker->chunks);
     ngx_queue_init(&worker->introspections);
@@ -154,6 +160,15 @@ ngx_http_opsauth_exit_process(ngx_cycle_t *cycle)
     }
 
     ngx_http_opsauth_free_spare();
+}
+
+
+static uint64_t
+ngx_http_opsauth_serves(void *owner, ngx_msec_t *resolved)
+{
+    ngx_http_opsauth_store_t  *store = owner;
+
+    return ngx_opsauth_cache_server(&store->cache, resolved);
 }
 
 

@@ -13,6 +13,11 @@
  * | answered with ASK               | the one it names, behind ASKING, for this
  * |                                 | once: nothing is learnt
  *
+ * A redirection names a node by an address, or by a host name, which the link to
+ * it looks up; by nothing: it is at the address at which the one was asked that
+ * says so, on another port; by "?": it has to have a name and has none, so that
+ * nobody can go there before it was asked where slots are.
+ *
  * Whenever somebody was wrong, or can't be reached, it is asked where slots are
  * (ngx_opsauth_cluster_map.c), once a second at most.
  */
@@ -242,6 +247,14 @@ ngx_opsauth_cluster_follow(ngx_opsauth_cluster_t *cluster,
         }
     }
 
+    if (redirect.unnamed) {
+
+        /* CLUSTER SLOTS tells its address */
+
+        ngx_opsauth_cluster_want(cluster);
+        return NULL;
+    }
+
     cell = name.len ? ngx_opsauth_cluster_cell(cluster, &name) : 0;
 
     if (cell == 0) {
@@ -281,6 +294,48 @@ ngx_opsauth_cluster_name(ngx_opsauth_cluster_node_t *by, const ngx_str_t *host,
     p.len = ngx_sprintf(number, "%ui", port) - number;
 
     return ngx_opsauth_link_primary(&h, &p, name);
+}
+
+
+ngx_int_t
+ngx_opsauth_cluster_host(ngx_opsauth_reply_t *node, ngx_str_t *host)
+{
+    ngx_uint_t            i;
+    ngx_opsauth_reply_t  *first, *more;
+
+    first = &node->elements[0];
+
+    if (first->type == NGX_OPSAUTH_REPLY_NIL) {
+        ngx_str_set(host, "");
+        return NGX_OK;
+    }
+
+    if (first->type != NGX_OPSAUTH_REPLY_STRING) {
+        return NGX_DECLINED;
+    }
+
+    *host = first->str;
+
+    if (host->len != 1 || host->data[0] != '?' || node->n < 4
+        || node->elements[3].type != NGX_OPSAUTH_REPLY_ARRAY
+        || node->elements[3].elements == NULL)
+    {
+        return NGX_OK;
+    }
+
+    more = node->elements[3].elements;
+
+    for (i = 0; i + 1 < node->elements[3].n; i += 2) {
+        if (more[i].type == NGX_OPSAUTH_REPLY_STRING && more[i].str.len == 2
+            && ngx_strncmp(more[i].str.data, "ip", 2) == 0
+            && more[i + 1].type == NGX_OPSAUTH_REPLY_STRING)
+        {
+            *host = more[i + 1].str;
+            break;
+        }
+    }
+
+    return NGX_OK;
 }
 
 

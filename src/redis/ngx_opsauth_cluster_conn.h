@@ -97,6 +97,13 @@ ngx_uint_t ngx_opsauth_cluster_primaries(ngx_opsauth_cluster_t *cluster,
 /* the name of a node that is called so by another one; 0: it has none */
 size_t ngx_opsauth_cluster_name(ngx_opsauth_cluster_node_t *by,
     const ngx_str_t *host, ngx_uint_t port, u_char *name);
+/*
+ * The host in [host, port, id, [key, value, ...]], of which two elements are
+ * there, for cluster_name(). NULL is the address at which the node was asked; "?"
+ * stands where nodes are to be known by names and this one has none, or none that
+ * has got around yet: then its address is among what follows. NGX_DECLINED: none
+ */
+ngx_int_t ngx_opsauth_cluster_host(ngx_opsauth_reply_t *node, ngx_str_t *host);
 ngx_uint_t ngx_opsauth_cluster_cell(ngx_opsauth_cluster_t *cluster,
     const ngx_str_t *name);
 

@@ -31,6 +31,13 @@
 #define NGX_OPSAUTH_CLUSTER_MAP_NAMES     16
 
 
+typedef struct {
+    ngx_str_t                    host;          /* the reply's */
+    int64_t                      port;
+    ngx_uint_t                   cell;
+} ngx_opsauth_cluster_map_name_t;
+
+
 struct ngx_opsauth_cluster_map_s {
     ngx_opsauth_link_t           link;
     ngx_opsauth_cluster_t       *cluster;
@@ -44,6 +51,8 @@ struct ngx_opsauth_cluster_map_s {
     ngx_uint_t                   replies;       /* to come */
     uint64_t                     epoch;
     u_char                      *owners;
+    ngx_opsauth_cluster_map_name_t  known[NGX_OPSAUTH_CLUSTER_MAP_NAMES];
+    ngx_uint_t                   nknown;        /* of one reply */
     u_char                       why[256];      /* the last one is no help */
 
     unsigned                     ever:1;        /* asked_at is set */
@@ -66,12 +75,9 @@ static void ngx_opsauth_cluster_map_info(ngx_opsauth_cluster_map_t *map,
 static void ngx_opsauth_cluster_map_slots(ngx_opsauth_cluster_map_t *map,
     ngx_opsauth_reply_t *reply);
 static ngx_uint_t ngx_opsauth_cluster_map_range(
-    ngx_opsauth_cluster_map_t *map, ngx_opsauth_reply_t *range,
-    ngx_opsauth_reply_t **known, ngx_uint_t *cells, ngx_uint_t *nknown);
+    ngx_opsauth_cluster_map_t *map, ngx_opsauth_reply_t *range);
 static ngx_uint_t ngx_opsauth_cluster_map_cell(ngx_opsauth_cluster_map_t *map,
-    ngx_opsauth_reply_t *host, ngx_opsauth_reply_t *port);
-static ngx_uint_t ngx_opsauth_cluster_map_same(ngx_opsauth_reply_t *one,
-    ngx_opsauth_reply_t *two);
+    ngx_opsauth_reply_t *node);
 static void ngx_opsauth_cluster_map_refused(ngx_opsauth_cluster_map_t *map,
     ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_cluster_map_over(ngx_opsauth_cluster_map_t *map);
@@ -390,9 +396,7 @@ ngx_opsauth_cluster_map_slots(ngx_opsauth_cluster_map_t *map,
     ngx_opsauth_reply_t *reply)
 {
     ngx_int_t               rc;
-    ngx_uint_t              i, slots, nknown;
-    ngx_uint_t              cells[NGX_OPSAUTH_CLUSTER_MAP_NAMES];
-    ngx_opsauth_reply_t    *known[NGX_OPSAUTH_CLUSTER_MAP_NAMES];
+    ngx_uint_t              i, slots;
     ngx_opsauth_cluster_t  *cluster;
 
     cluster = map->cluster;
@@ -405,11 +409,10 @@ ngx_opsauth_cluster_map_slots(ngx_opsauth_cluster_map_t *map,
     ngx_memzero(map->owners, OA_SLOTS);
 
     slots = 0;
-    nknown = 0;
+    map->nknown = 0;
 
     for (i = 0; i < reply->n && reply->elements; i++) {
-        slots += ngx_opsauth_cluster_map_range(map, &reply->elements[i], known,
-                                               cells, &nknown);
+        slots += ngx_opsauth_cluster_map_range(map, &reply->elements[i]);
     }
 
     if (slots == 0) {
@@ -447,11 +450,10 @@ ngx_opsauth_cluster_map_slots(ngx_opsauth_cluster_map_t *map,
 
 static ngx_uint_t
 ngx_opsauth_cluster_map_range(ngx_opsauth_cluster_map_t *map,
-    ngx_opsauth_reply_t *range, ngx_opsauth_reply_t **known, ngx_uint_t *cells,
-    ngx_uint_t *nknown)
+    ngx_opsauth_reply_t *range)
 {
-    ngx_uint_t            i, cell;
-    ngx_opsauth_reply_t  *part, *primary;
+    ngx_uint_t            cell;
+    ngx_opsauth_reply_t  *part;
 
     part = range->elements;
 
@@ -466,28 +468,7 @@ ngx_opsauth_cluster_map_range(ngx_opsauth_cluster_map_t *map,
         return 0;
     }
 
-    primary = part[2].elements;
-
-    /* each name takes the cache's lock, and there may be a range per slot */
-
-    for (i = 0; i < *nknown; i++) {
-        if (ngx_opsauth_cluster_map_same(known[i], primary)) {
-            break;
-        }
-    }
-
-    if (i < *nknown) {
-        cell = cells[i];
-
-    } else {
-        cell = ngx_opsauth_cluster_map_cell(map, &primary[0], &primary[1]);
-
-        if (*nknown < NGX_OPSAUTH_CLUSTER_MAP_NAMES) {
-            known[*nknown] = primary;
-            cells[*nknown] = cell;
-            (*nknown)++;
-        }
-    }
+    cell = ngx_opsauth_cluster_map_cell(map, &part[2]);
 
     if (cell == 0) {
         return 0;
@@ -502,40 +483,52 @@ ngx_opsauth_cluster_map_range(ngx_opsauth_cluster_map_t *map,
 
 static ngx_uint_t
 ngx_opsauth_cluster_map_cell(ngx_opsauth_cluster_map_t *map,
-    ngx_opsauth_reply_t *host, ngx_opsauth_reply_t *port)
+    ngx_opsauth_reply_t *node)
 {
-    u_char     data[NGX_OPSAUTH_LINK_PRIMARY_MAX];
-    ngx_str_t  name, asked;
+    u_char                           data[NGX_OPSAUTH_LINK_PRIMARY_MAX];
+    int64_t                          port;
+    ngx_str_t                        name, host;
+    ngx_uint_t                       i, cell;
+    ngx_opsauth_cluster_map_name_t  *known;
 
-    ngx_str_null(&asked);
-
-    if (port->type != NGX_OPSAUTH_REPLY_INTEGER || port->integer < 1
-        || port->integer > 65535
-        || (host->type != NGX_OPSAUTH_REPLY_STRING
-            && host->type != NGX_OPSAUTH_REPLY_NIL))
+    if (ngx_opsauth_cluster_host(node, &host) != NGX_OK
+        || node->elements[1].type != NGX_OPSAUTH_REPLY_INTEGER)
     {
         return 0;
     }
 
+    port = node->elements[1].integer;
+
+    if (port < 1 || port > 65535) {
+        return 0;
+    }
+
+    /* each name takes the cache's lock, and there may be a range per slot */
+
+    for (i = 0; i < map->nknown; i++) {
+        known = &map->known[i];
+
+        if (known->port == port && known->host.len == host.len
+            && ngx_memcmp(known->host.data, host.data, host.len) == 0)
+        {
+            return known->cell;
+        }
+    }
+
     name.data = data;
-    name.len = ngx_opsauth_cluster_name(map->node,
-                                        host->type == NGX_OPSAUTH_REPLY_STRING
-                                        ? &host->str : &asked,
-                                        (ngx_uint_t) port->integer, data);
+    name.len = ngx_opsauth_cluster_name(map->node, &host, (ngx_uint_t) port,
+                                        data);
 
-    return name.len ? ngx_opsauth_cluster_cell(map->cluster, &name) : 0;
-}
+    cell = name.len ? ngx_opsauth_cluster_cell(map->cluster, &name) : 0;
 
+    if (map->nknown < NGX_OPSAUTH_CLUSTER_MAP_NAMES) {
+        known = &map->known[map->nknown++];
+        known->host = host;
+        known->port = port;
+        known->cell = cell;
+    }
 
-static ngx_uint_t
-ngx_opsauth_cluster_map_same(ngx_opsauth_reply_t *one,
-    ngx_opsauth_reply_t *two)
-{
-    return one[0].type == two[0].type && one[1].type == two[1].type
-           && one[1].integer == two[1].integer
-           && one[0].str.len == two[0].str.len
-           && ngx_memcmp(one[0].str.data, two[0].str.data, one[0].str.len)
-              == 0;
+    return cell;
 }
 
 

@@ -11,6 +11,8 @@ static ngx_opsauth_cluster_node_t *ngx_opsauth_cluster_create_node(
 static ngx_int_t ngx_opsauth_cluster_fill_node(
     ngx_opsauth_cluster_node_t *node, ngx_str_t *host, ngx_uint_t port);
 static ngx_int_t ngx_opsauth_cluster_addrs(ngx_opsauth_cluster_node_t *node);
+static ngx_int_t ngx_opsauth_cluster_borrow(ngx_opsauth_cluster_node_t *node,
+    ngx_opsauth_redis_sentinel_t *seed);
 static ngx_int_t ngx_opsauth_cluster_split(ngx_str_t *name, ngx_str_t *host,
     ngx_uint_t *port);
 static void ngx_opsauth_cluster_release(ngx_opsauth_redis_conf_t *conf);
@@ -150,6 +152,7 @@ ngx_opsauth_cluster_fill_node(ngx_opsauth_cluster_node_t *node,
     node->name.len = p - node->name.data;
     conf->url.len = p - conf->url.data;
 
+    conf->serves = NULL;
     conf->cluster = NULL;
     conf->seeds = NULL;
     conf->nseeds = 0;
@@ -165,7 +168,8 @@ ngx_opsauth_cluster_fill_node(ngx_opsauth_cluster_node_t *node,
 }
 
 
-/* an address; or a name, for the resolver, or of the configuration */
+/* an address; or a name, for the resolver, or of a host of the configuration,
+   whose address was found when that was read */
 
 static ngx_int_t
 ngx_opsauth_cluster_addrs(ngx_opsauth_cluster_node_t *node)
@@ -174,9 +178,10 @@ ngx_opsauth_cluster_addrs(ngx_opsauth_cluster_node_t *node)
     ngx_uint_t                     i;
     ngx_addr_t                    *addr;
     ngx_opsauth_redis_conf_t      *conf;
-    ngx_opsauth_redis_sentinel_t  *seed;
+    ngx_opsauth_redis_sentinel_t  *seed, *found;
 
     conf = &node->conf;
+    found = NULL;
 
     conf->addrs = NULL;
     conf->naddrs = 0;
@@ -207,16 +212,59 @@ ngx_opsauth_cluster_addrs(ngx_opsauth_cluster_node_t *node)
     for (i = 0; i < node->cluster->conf->nseeds; i++) {
         seed = &node->cluster->conf->seeds[i];
 
-        if (seed->port == node->port && seed->host.len == node->host.len
+        if (seed->naddrs && seed->host.len == node->host.len
             && ngx_strncasecmp(seed->host.data, node->host.data,
                                node->host.len)
                == 0)
         {
-            conf->addrs = seed->addrs;
-            conf->naddrs = seed->naddrs;
-            break;
+            found = seed;
+
+            if (seed->port == node->port) {
+                break;
+            }
         }
     }
+
+    return found ? ngx_opsauth_cluster_borrow(node, found) : NGX_OK;
+}
+
+
+/* the node may be behind another port of that host */
+
+static ngx_int_t
+ngx_opsauth_cluster_borrow(ngx_opsauth_cluster_node_t *node,
+    ngx_opsauth_redis_sentinel_t *seed)
+{
+    u_char           *p;
+    ngx_uint_t        i;
+    ngx_addr_t       *addrs;
+    struct sockaddr  *sockaddr;
+
+    addrs = ngx_pcalloc(node->pool, seed->naddrs * sizeof(ngx_addr_t));
+    if (addrs == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < seed->naddrs; i++) {
+        sockaddr = ngx_palloc(node->pool, seed->addrs[i].socklen);
+        p = ngx_pnalloc(node->pool, NGX_SOCKADDR_STRLEN);
+
+        if (sockaddr == NULL || p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(sockaddr, seed->addrs[i].sockaddr, seed->addrs[i].socklen);
+        ngx_inet_set_port(sockaddr, node->port);
+
+        addrs[i].sockaddr = sockaddr;
+        addrs[i].socklen = seed->addrs[i].socklen;
+        addrs[i].name.data = p;
+        addrs[i].name.len = ngx_sock_ntop(sockaddr, addrs[i].socklen, p,
+                                          NGX_SOCKADDR_STRLEN, 1);
+    }
+
+    node->conf.addrs = addrs;
+    node->conf.naddrs = seed->naddrs;
 
     return NGX_OK;
 }

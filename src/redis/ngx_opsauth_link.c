@@ -215,8 +215,10 @@ ngx_opsauth_link_open_next(ngx_opsauth_link_t *link, ngx_err_t err)
 
     ngx_opsauth_link_fail(link, NGX_OPSAUTH_REDIS_DOWN, err,
                           link->naddrs ? "connect() failed"
-                                       : "its name can't be resolved: set "
-                                         "nginx' \"resolver\"");
+                          : link->conf->resolver
+                          ? "its name can't be resolved"
+                          : "its name can't be resolved: set nginx' "
+                            "\"resolver\" in http");
 }
 
 

@@ -36,6 +36,7 @@ static void ngx_opsauth_redis_error_reply(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply);
+static void ngx_opsauth_redis_marker_alive(ngx_opsauth_redis_t *redis);
 
 
 static const ngx_opsauth_link_kind_t  ngx_opsauth_redis_kind = {
@@ -162,7 +163,10 @@ ngx_int_t
 ngx_opsauth_redis_accept(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_error_e *error)
 {
-    if (redis->closing || redis->link.doomed || redis->open
+    ngx_opsauth_redis_catch_up(redis);
+
+    if (redis->closing || redis->link.doomed
+        || ngx_opsauth_redis_breaker_refuses(redis)
         || (redis->link.state == NGX_OPSAUTH_LINK_DOWN && redis->link.failures
             && (ngx_msec_int_t) (redis->link.retry_at - ngx_current_msec) > 0))
     {
@@ -263,7 +267,7 @@ ngx_opsauth_redis_flush_handler(ngx_event_t *ev)
 
         if (redis->nslots) {
             redis->link.timer.cancelable = 0;
-            ngx_opsauth_link_connect(&redis->link);
+            ngx_opsauth_redis_connect(redis);
         }
 
         break;
@@ -284,7 +288,12 @@ ngx_opsauth_redis_flush_handler(ngx_event_t *ev)
         break;
 
     default:
-        /* sent when the greeting is answered */
+
+        if (redis->dropping) {
+            ngx_opsauth_redis_move(redis);
+        }
+
+        /* otherwise sent when the greeting is answered */
         break;
     }
 
@@ -299,7 +308,6 @@ ngx_opsauth_redis_greet(ngx_opsauth_link_t *link)
     ngx_opsauth_redis_t  *redis = (ngx_opsauth_redis_t *) link;
 
     redis->marked = 0;
-    redis->dropping = 0;
 
     ngx_str_set(&words[0], "HMGET");
     words[1] = link->conf->marker;
@@ -317,7 +325,11 @@ ngx_opsauth_redis_ready(ngx_opsauth_link_t *link)
 
     ngx_opsauth_stats_add(&redis->stats->connects, 1);
 
-    ngx_opsauth_redis_flush(redis);
+    redis->served = link->server;
+
+    if (!redis->dropping) {
+        ngx_opsauth_redis_flush(redis);
+    }
 }
 
 
@@ -328,8 +340,9 @@ ngx_opsauth_redis_write(ngx_opsauth_link_t *link)
 
     /* epoll tells of it with every reply; poll must be told to stop */
 
-    if (redis->out.pos < redis->out.last
-        || !(ngx_event_flags & NGX_USE_CLEAR_EVENT))
+    if (!redis->dropping
+        && (redis->out.pos < redis->out.last
+            || !(ngx_event_flags & NGX_USE_CLEAR_EVENT)))
     {
         ngx_opsauth_redis_flush(redis);
     }
@@ -503,7 +516,7 @@ ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
         if (reply->type != NGX_OPSAUTH_REPLY_ERROR
             || ngx_opsauth_redis_classify(reply) == NGX_OPSAUTH_REDIS_MOVED)
         {
-            ngx_opsauth_link_alive(&redis->link);
+            ngx_opsauth_redis_marker_alive(redis);
         }
 
         return;
@@ -513,7 +526,7 @@ ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
         redis->marked = reply->strings
                         ? reply->strings[0].data != NULL
                         : reply->elements[0].type != NGX_OPSAUTH_REPLY_NIL;
-        ngx_opsauth_link_alive(&redis->link);
+        ngx_opsauth_redis_marker_alive(redis);
 
         if (!redis->marked) {
             ngx_opsauth_redis_unmarked_log(redis);
@@ -529,6 +542,20 @@ ngx_opsauth_redis_marker_reply(ngx_opsauth_link_t *link,
     }
 
     ngx_opsauth_redis_marker_log(redis, reply);
+}
+
+
+/* after the breaker was open it is a command's to say that Redis is back */
+
+static void
+ngx_opsauth_redis_marker_alive(ngx_opsauth_redis_t *redis)
+{
+    if (redis->half_open) {
+        redis->link.failures = 0;
+        return;
+    }
+
+    ngx_opsauth_link_alive(&redis->link);
 }
 
 

@@ -96,6 +96,10 @@ struct ngx_opsauth_redis_conf_s {
                                            with; then there are no addrs */
     ngx_uint_t       nseeds;
     const ngx_opsauth_cluster_hooks_t  *cluster;    /* NULL: it is none */
+    /* who serves the store, as far as any worker has found, and when that one
+       had looked it up; 0: nobody knows. No lock. NULL: nobody can tell */
+    uint64_t       (*serves)(void *owner, ngx_msec_t *resolved);
+    void            *owner;
     /* what follows is a cluster's own */
     void           (*release)(ngx_opsauth_redis_conf_t *conf);
     unsigned         clustered:1;       /* it leads to one node */

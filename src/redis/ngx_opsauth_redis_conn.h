@@ -67,6 +67,9 @@ struct ngx_opsauth_redis_s {
     ngx_opsauth_stats_t          *stats;
     ngx_opsauth_stats_t           unwanted;     /* where nobody wants them */
 
+    uint64_t                      serving;      /* when the attempt began */
+    uint64_t                      served;       /* the server it was on last */
+
     ngx_opsauth_redis_command_t   marker;
     ngx_msec_t                    marker_at;    /* last read */
 
@@ -95,6 +98,8 @@ struct ngx_opsauth_redis_s {
     ngx_msec_t                    window_at;    /* counted since */
     ngx_uint_t                    window_all;
     ngx_uint_t                    window_late;
+    ngx_uint_t                    half_open;    /* answers that are awaited
+                                                   before it closes */
 
     ngx_msec_t                    dropped_at;
     uint64_t                      published[3]; /* of a cluster's node */
@@ -165,8 +170,12 @@ void ngx_opsauth_redis_slow_init(ngx_opsauth_redis_t *redis);
 void ngx_opsauth_redis_set_timer(ngx_opsauth_redis_t *redis);
 /* a command was answered before its deadline */
 void ngx_opsauth_redis_in_time(ngx_opsauth_redis_t *redis);
-/* the marker was: closes the breaker */
+/* the marker was: the breaker is half-open */
 void ngx_opsauth_redis_probed(ngx_opsauth_redis_t *redis);
+/* what was late is nothing to what is asked from now on */
+void ngx_opsauth_redis_breaker_close(ngx_opsauth_redis_t *redis);
+/* one more command may not go out now */
+ngx_uint_t ngx_opsauth_redis_breaker_refuses(ngx_opsauth_redis_t *redis);
 
 
 /* ngx_opsauth_redis_lost.c */
@@ -176,6 +185,11 @@ void ngx_opsauth_redis_fail(ngx_opsauth_link_t *link,
 void ngx_opsauth_redis_quit(ngx_opsauth_link_t *link);
 /* to another server, if drop() was called */
 void ngx_opsauth_redis_move(ngx_opsauth_redis_t *redis);
+/* DOWN: begins an attempt */
+void ngx_opsauth_redis_connect(ngx_opsauth_redis_t *redis);
+/* has another server been found by anybody since this one was? Then that is
+   where the next command goes */
+void ngx_opsauth_redis_catch_up(ngx_opsauth_redis_t *redis);
 
 
 /* ngx_opsauth_redis_log.c */

@@ -127,6 +127,84 @@ ngx_opsauth_redis_leave(ngx_opsauth_redis_t *redis, const ngx_str_t *primary)
 
 
 void
+ngx_opsauth_redis_connect(ngx_opsauth_redis_t *redis)
+{
+    ngx_msec_t                 resolved;
+    ngx_opsauth_redis_conf_t  *conf;
+
+    conf = redis->link.conf;
+    redis->serving = conf->serves ? conf->serves(conf->owner, &resolved) : 0;
+
+    ngx_opsauth_link_connect(&redis->link);
+}
+
+
+/*
+ * Few workers hear of a failover themselves; the others go by what those have
+ * found, before they ask anything: an answer of the server that was replaced
+ * would be refused, and a write to it be lost. What stood in the way of the old
+ * one, its backoff and the breaker, is nothing to the new one.
+ */
+
+void
+ngx_opsauth_redis_catch_up(ngx_opsauth_redis_t *redis)
+{
+    uint64_t                   server;
+    ngx_msec_t                 resolved;
+    ngx_opsauth_redis_conf_t  *conf;
+
+    conf = redis->link.conf;
+
+    if (conf->serves == NULL) {
+        return;
+    }
+
+    server = conf->serves(conf->owner, &resolved);
+
+    if (server == 0
+        || (ngx_msec_int_t) (redis->link.resolved - resolved) > 0)
+    {
+        return;
+    }
+
+    switch (redis->link.state) {
+
+    case NGX_OPSAUTH_LINK_DOWN:
+
+        /* somebody has found it since this one last tried */
+        redis->link.failures = 0;
+        break;
+
+    case NGX_OPSAUTH_LINK_READY:
+
+        if (redis->link.server == server) {
+            return;
+        }
+
+        redis->dropping = 1;
+        break;
+
+    default:
+
+        if (redis->serving == 0 || redis->serving == server) {
+            return;
+        }
+
+        redis->dropping = 1;
+        break;
+    }
+
+    if (redis->served != server) {
+        ngx_opsauth_redis_breaker_close(redis);
+    }
+
+    if (redis->dropping) {
+        ngx_post_event(&redis->flush, &ngx_posted_events);
+    }
+}
+
+
+void
 ngx_opsauth_redis_move(ngx_opsauth_redis_t *redis)
 {
     ngx_uint_t  kept, level;
@@ -171,11 +249,7 @@ ngx_opsauth_redis_quit(ngx_opsauth_link_t *link)
 
     /* requests of an exiting worker may still try their luck */
 
-    redis->open = 0;
-
-    if (redis->probe.timer_set) {
-        ngx_del_timer(&redis->probe);
-    }
+    ngx_opsauth_redis_breaker_close(redis);
 
     ngx_opsauth_redis_end(redis);
 }

@@ -2,17 +2,24 @@
  * Deadlines, and the breaker: nobody is made to wait for a Redis that lets
  * most wait in vain.
  *
- * | breaker | event                              | action            | next
- * |---------|------------------------------------|-------------------|-------
- * | closed  | 5 commands in a row, or half of at | log, as trouble   | open
- * |         | least 20 within 5 s, not answered  |                   |
- * |         | in time                            |                   |
- * | open    | a command                          | declined at once  | open
- * |         | the timer: at first within 250 ms, | read the marker,  | open
- * |         | later within 2 s                   | or connect for it |
- * |         | the marker's read, in time         | log, as alive     | closed
+ * | breaker   | event                              | action            | next
+ * |-----------|------------------------------------|-------------------|----------
+ * | closed    | 5 commands in a row, or half of at | log, as trouble   | open
+ * |           | least 20 within 5 s, not answered  |                   |
+ * |           | in time                            |                   |
+ * | open      | a command                          | declined at once  | open
+ * |           | the timer: at first within 250 ms, | read the marker,  | open
+ * |           | later within 2 s                   | or connect for it |
+ * |           | the marker's read, in time         | -                 | half-open
+ * | half-open | a command, as many are out as are  | declined at once  | half-open
+ * |           | awaited                            |                   |
+ * |           | one is answered in time            | log, as alive     | half-open
+ * |           | the tenth                          | -                 | closed
+ * |           | one is not                         | log, as trouble   | open
+ * | any       | another server serves the store    | -                 | closed
  *
- * What is out when it opens may still be answered, but does not close it.
+ * One good answer is no proof that it bears the load under which it failed. What
+ * is out when the breaker opens may still be answered, but does not close it.
  */
 
 #include "ngx_opsauth_redis_conn.h"
@@ -21,6 +28,7 @@
 #define NGX_OPSAUTH_REDIS_BREAKER_ROW     5
 #define NGX_OPSAUTH_REDIS_BREAKER_ALL     20
 #define NGX_OPSAUTH_REDIS_BREAKER_WINDOW  5000
+#define NGX_OPSAUTH_REDIS_BREAKER_TRIAL   10
 #define NGX_OPSAUTH_REDIS_PROBE_MIN       250
 #define NGX_OPSAUTH_REDIS_PROBE_MAX       2000
 
@@ -193,6 +201,19 @@ ngx_opsauth_redis_in_time(ngx_opsauth_redis_t *redis)
 {
     redis->timeouts = 0;
     ngx_opsauth_redis_count(redis, 1, 0);
+
+    if (redis->half_open && !redis->open) {
+        redis->half_open--;
+    }
+}
+
+
+ngx_uint_t
+ngx_opsauth_redis_breaker_refuses(ngx_opsauth_redis_t *redis)
+{
+    return redis->open
+           || (redis->half_open
+               && ngx_opsauth_redis_live(redis) >= redis->half_open);
 }
 
 
@@ -207,19 +228,24 @@ ngx_opsauth_redis_late(ngx_opsauth_redis_t *redis, ngx_uint_t n)
     ngx_opsauth_redis_count(redis, n, n);
 
     if (redis->open
-        || (redis->timeouts < NGX_OPSAUTH_REDIS_BREAKER_ROW
+        || (redis->half_open == 0
+            && redis->timeouts < NGX_OPSAUTH_REDIS_BREAKER_ROW
             && (redis->window_all < NGX_OPSAUTH_REDIS_BREAKER_ALL
                 || redis->window_late * 2 < redis->window_all)))
     {
         return;
     }
 
-    redis->open = 1;
-    ngx_opsauth_stats_add(&redis->stats->openings, 1);
-    redis->probe_step = NGX_OPSAUTH_REDIS_PROBE_MIN;
+    if (redis->half_open == 0) {
+        redis->probe_step = NGX_OPSAUTH_REDIS_PROBE_MIN;
 
-    /* this one is no passing slowness: it is worth its line */
-    redis->link.slow_at = 0;
+        /* this one is no passing slowness: it is worth its line */
+        redis->link.slow_at = 0;
+    }
+
+    redis->open = 1;
+    redis->half_open = 0;
+    ngx_opsauth_stats_add(&redis->stats->openings, 1);
 
     ngx_opsauth_redis_probe_later(redis);
 }
@@ -271,7 +297,7 @@ ngx_opsauth_redis_probe_handler(ngx_event_t *ev)
         /* the greeting asks for the marker */
 
         redis->link.timer.cancelable = (redis->nslots == 0);
-        ngx_opsauth_link_connect(&redis->link);
+        ngx_opsauth_redis_connect(redis);
         break;
 
     default:
@@ -298,7 +324,21 @@ ngx_opsauth_redis_probe_later(ngx_opsauth_redis_t *redis)
 void
 ngx_opsauth_redis_probed(ngx_opsauth_redis_t *redis)
 {
+    ngx_uint_t  awaited;
+
+    awaited = redis->open ? NGX_OPSAUTH_REDIS_BREAKER_TRIAL : redis->half_open;
+
+    ngx_opsauth_redis_breaker_close(redis);
+
+    redis->half_open = awaited;
+}
+
+
+void
+ngx_opsauth_redis_breaker_close(ngx_opsauth_redis_t *redis)
+{
     redis->open = 0;
+    redis->half_open = 0;
     redis->timeouts = 0;
     redis->window_all = 0;
     redis->window_late = 0;

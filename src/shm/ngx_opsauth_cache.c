@@ -308,6 +308,13 @@ ngx_opsauth_cache_replaced(ngx_opsauth_cache_t *cache, uint64_t server,
 }
 
 
+uint64_t
+ngx_opsauth_cache_server(ngx_opsauth_cache_t *cache, ngx_msec_t *resolved)
+{
+    return ngx_opsauth_coverage_server(&cache->zone->coverage, resolved);
+}
+
+
 ngx_msec_t
 ngx_opsauth_cache_now(void)
 {

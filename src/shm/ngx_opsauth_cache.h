@@ -127,6 +127,10 @@ ngx_int_t ngx_opsauth_cache_take(ngx_opsauth_cache_t *cache, uint64_t server,
 ngx_uint_t ngx_opsauth_cache_replaced(ngx_opsauth_cache_t *cache,
     uint64_t server, ngx_msec_t resolved);
 
+/* no lock: who serves the store, as ngx_opsauth_coverage_server() */
+uint64_t ngx_opsauth_cache_server(ngx_opsauth_cache_t *cache,
+    ngx_msec_t *resolved);
+
 /* CLOCK_MONOTONIC, ms, read fresh */
 ngx_msec_t ngx_opsauth_cache_now(void);
 

@@ -177,6 +177,21 @@ ngx_opsauth_coverage_replaced(ngx_opsauth_coverage_t *coverage,
 }
 
 
+uint64_t
+ngx_opsauth_coverage_server(ngx_opsauth_coverage_t *coverage,
+    ngx_msec_t *resolved)
+{
+    uint64_t  server;
+
+    /* in the opposite order of take() */
+
+    server = __atomic_load_n(&coverage->server, __ATOMIC_ACQUIRE);
+    *resolved = ngx_opsauth_coverage_get(&coverage->resolved);
+
+    return server;
+}
+
+
 ngx_uint_t
 ngx_opsauth_coverage_foreign(ngx_opsauth_coverage_t *coverage, uint64_t server)
 {

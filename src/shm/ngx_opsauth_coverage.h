@@ -94,6 +94,11 @@ ngx_msec_t ngx_opsauth_coverage_coherent(
 ngx_uint_t ngx_opsauth_coverage_replaced(ngx_opsauth_coverage_t *coverage,
     uint64_t server, ngx_msec_t resolved);
 
+/* no lock: who covers, 0: nobody ever did; and when that one's address was looked
+   up last, or later */
+uint64_t ngx_opsauth_coverage_server(ngx_opsauth_coverage_t *coverage,
+    ngx_msec_t *resolved);
+
 /* under the lock: what this server says is nothing that a feed can vouch for */
 ngx_uint_t ngx_opsauth_coverage_foreign(ngx_opsauth_coverage_t *coverage,
     uint64_t server);

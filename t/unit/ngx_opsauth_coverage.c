@@ -114,8 +114,14 @@ chain(void)
 static void
 servers(void)
 {
+    ngx_msec_t  resolved;
+
     fresh();
+    ok(ngx_opsauth_coverage_server(&zone, &resolved) == 0,
+       "nobody serves yet");
     (void) certify(A, 1000, 1002, 1001, 1001);
+    ok(ngx_opsauth_coverage_server(&zone, &resolved) == A && resolved == 1000,
+       "who serves, and when that was looked up");
 
     ok(ngx_opsauth_coverage_foreign(&zone, B), "another server's are foreign");
     ok(!ngx_opsauth_coverage_foreign(&zone, A), "its own are not");
@@ -131,6 +137,8 @@ servers(void)
            "a feed that was resolved at the same time does not take it over");
     is_int(certify(B, 1400, 1500, 1490, 1499), NGX_OPSAUTH_COVERAGE_TAKEN,
            "a later one does");
+    ok(ngx_opsauth_coverage_server(&zone, &resolved) == B && resolved == 1400,
+       "... and is found");
     ok(!holds(1450, 1499), "what was read before is not covered");
     ok(outdated(1499), "... and outdated");
     ok(!outdated(1500), "what is read from then on is not");

@@ -64,6 +64,17 @@ redirect(const char *text, oa_redirect_kind_t kind, unsigned number,
 
 
 static void
+unnamed(const char *text, int is)
+{
+    oa_redirect_t  r;
+
+    (void) oa_redirect_parse((oa_str_t) { strlen(text),
+                                          (const unsigned char *) text }, &r);
+    is_int(r.unnamed, is, "\"%s\": a name that there is not", text);
+}
+
+
+static void
 refused(const char *text)
 {
     oa_redirect_t   r;
@@ -130,6 +141,9 @@ main(void)
     redirect("MOVED 0 fd00::1:7001", OA_REDIRECT_MOVED, 0, "fd00::1", 7001);
     redirect("MOVED 1 :7001", OA_REDIRECT_MOVED, 1, "", 7001);
     redirect("MOVED 1 ?:7001", OA_REDIRECT_MOVED, 1, "", 7001);
+    unnamed("MOVED 1 ?:7001", 1);
+    unnamed("MOVED 1 :7001", 0);
+    unnamed("ASK 1 redis-2:7001", 0);
 
     refused("MOVED");
     refused("MOVED ");

@@ -6,6 +6,8 @@ package OpsAuth::Cluster;
 use strict;
 use warnings;
 
+use parent 'OpsAuth::Group';
+
 use OpsAuth::Process;
 use OpsAuth::Redis;
 
@@ -16,17 +18,17 @@ use constant SLOTS => 16384;
 # replicas  how many of the first primary (0)
 # timeout   cluster-node-timeout, ms (5000)
 # args      further words for all nodes
-# server    options of OpsAuth::Redis for all nodes
+# server    options of OpsAuth::Redis for all nodes, or a function of a node's
+#           number, from 1 on
 # slots     0: nobody gets any
+# names     what nodes announce as their host name, a function likewise
+# endpoint  cluster-preferred-endpoint-type (hostname if there are names)
 sub new {
     my ($class, %o) = @_;
     my $self = bless { primaries => 3, replicas => 0, timeout => 5000, slots => 1, %o }, $class;
+    $self->{endpoint} //= 'hostname' if $self->{names};
     my $n = $self->{primaries} + $self->{replicas};
-    $self->{nodes} = [map { $self->{test}->redis(
-        name => "NODE$_", cluster => 1, %{$self->{server} // {}},
-        args => ['--cluster-node-timeout', $self->{timeout}, '--repl-diskless-sync-delay', 0,
-            '--cluster-allow-replica-migration', 'no', @{$self->{args} // []}],
-    ) } 1 .. $n];
+    $self->{nodes} = [map { $self->_node($_) } 1 .. $n];
 
     my @nodes = @{$self->{nodes}};
     $_->{cluster_id} = $_->cmd('CLUSTER', 'MYID') for @nodes;
@@ -47,9 +49,41 @@ sub new {
     $self->wait(sub { $_[0]->cmd('CLUSTER', 'INFO') =~ /cluster_state:ok/ && $_[0]->cmd('CLUSTER', 'SLOTS')->@* >= $self->{primaries} })
         or die "the cluster does not serve\n" if $self->{slots};
     $self->wait(sub { ($_[0]->info('master_link_status') // 'up') eq 'up' }) or die "the replicas do not follow\n";
-    $self->synced if $self->{replicas};
+    $self->synced;
+    $self->_named if $self->{names} && $self->{endpoint} eq 'hostname';
     return $self;
 }
+
+sub _node {
+    my ($self, $i) = @_;
+    my $server = $self->{server} // {};
+    my @args = ('--cluster-node-timeout', $self->{timeout}, '--repl-diskless-sync-delay', 0,
+        '--cluster-allow-replica-migration', 'no', @{$self->{args} // []});
+    push @args, '--cluster-announce-hostname', $self->{names}->($i) if $self->{names};
+    push @args, '--cluster-preferred-endpoint-type', $self->{endpoint} if $self->{endpoint};
+    return $self->{test}->redis(name => "NODE$i", cluster => 1, %{ref $server eq 'CODE' ? $server->($i) : $server}, args => \@args);
+}
+
+# all know the names of all: they get around by and by
+sub _named {
+    my ($self) = @_;
+    my %name = map { $self->node($_)->port => $self->{names}->($_) } 1 .. $self->nodes;
+    $self->wait(sub {
+        my ($asked) = @_;
+        for my $range (@{$asked->cmd('CLUSTER', 'SLOTS')}) {
+            for my $node (@{$range}[2 .. $#$range]) { return 0 if $node->[0] ne $name{$node->[1]} }
+        }
+        return 1;
+    }) or die "the nodes' names do not get around\n";
+}
+
+# of OpsAuth::Group
+sub over_tls {
+    my ($class, $pki) = @_;
+    my $own = $pki->issue('redis', ip => ['127.0.0.1']);
+    return (args => ['--tls-cluster', 'yes'], server => { tls => { %$own, ca => $pki->ca } });
+}
+sub writable { $_[0] }
 
 # first and last of the slots that the i-th primary begins with
 sub range {
@@ -72,6 +106,7 @@ sub wait {
 # the first primary's replicas have what it has
 sub synced {
     my ($self) = @_;
+    return if !$self->{replicas};
     OpsAuth::Process->poll(20, sub {
         ($self->{nodes}[0]->info('connected_slaves') // 0) >= $self->{replicas}
             && $self->{nodes}[0]->cmd('WAIT', $self->{replicas}, 1000) >= $self->{replicas}
@@ -96,6 +131,26 @@ sub slot {
         $crc = $crc & 0x8000 ? ($crc << 1 ^ 0x1021) & 0xffff : $crc << 1 for 1 .. 8;
     }
     return $crc % SLOTS;
+}
+
+# of a key of the gateway
+sub slot_of {
+    my ($store, $key) = @_;
+    return slot($store->name('credential', $store->digest($key)));
+}
+
+# those of the keys that are the node's
+sub of_node {
+    my ($self, $store, $node, @keys) = @_;
+    return grep { $self->owner(slot_of($store, $_)) == $node } @keys;
+}
+
+# a primary that has not got the slot
+sub other {
+    my ($self, $slot) = @_;
+    my $owner = $self->owner($slot);
+    my ($other) = grep { $_ != $owner } @{$self->{nodes}}[0 .. $self->{primaries} - 1];
+    return $other;
 }
 
 # whose a slot is by now, as the others have it
@@ -133,15 +188,22 @@ sub cmd {
     die "redis: $words[0]: $last\n";
 }
 
+# the first steps of a move: the slot is in both, its keys in the first one
+sub begin_move {
+    my ($self, $slot, $to) = @_;
+    my $from = $self->owner($slot);
+    $to->cmd('CLUSTER', 'SETSLOT', $slot, 'IMPORTING', $from->{cluster_id});
+    $from->cmd('CLUSTER', 'SETSLOT', $slot, 'MIGRATING', $to->{cluster_id});
+    return $from;
+}
+
 # Moves a slot with its keys, as redis-cli --cluster reshard does; between each
 # two steps $step is called.
 sub move {
     my ($self, $slot, $to, $step) = @_;
     $step //= sub { };
-    my $from = $self->owner($slot);
-    return if $from == $to;
-    $to->cmd('CLUSTER', 'SETSLOT', $slot, 'IMPORTING', $from->{cluster_id});
-    $from->cmd('CLUSTER', 'SETSLOT', $slot, 'MIGRATING', $to->{cluster_id});
+    return if $self->owner($slot) == $to;
+    my $from = $self->begin_move($slot, $to);
     $step->();
     while (my @keys = @{$from->cmd('CLUSTER', 'GETKEYSINSLOT', $slot, 10)}) {
         for my $key (@keys) {

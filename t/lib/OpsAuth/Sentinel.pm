@@ -6,6 +6,8 @@ package OpsAuth::Sentinel;
 use strict;
 use warnings;
 
+use parent 'OpsAuth::Group';
+
 use OpsAuth::Process;
 use OpsAuth::Redis;
 
@@ -81,6 +83,29 @@ sub ask {
 
 # where it is reached
 sub port_of { my ($self, $redis) = @_; return $self->{tls} ? $redis->tls_port : $redis->port }
+
+# of OpsAuth::Group
+sub over_tls {
+    my ($class, $pki) = @_;
+    return (tls => { %{$pki->issue('server', ip => ['127.0.0.1'])}, ca => $pki->ca });
+}
+sub writable { $_[0]->primary }
+
+# the replicas have what the primary has
+sub synced {
+    my ($self) = @_;
+    return if !$self->{replicas};
+    OpsAuth::Process->poll(20, sub { $self->primary->cmd('WAIT', $self->{replicas}, 1000) >= $self->{replicas} })
+        or die "the replicas do not follow\n";
+}
+
+# a failover that is asked for; returns the new primary
+sub fail_over {
+    my ($self) = @_;
+    my $old = $self->primary;
+    $self->sentinel(2)->cmd('SENTINEL', 'FAILOVER', $self->{name});
+    return $self->failed_over($old);
+}
 
 sub sentinel  { my ($self, $i) = @_; return $self->{group}[$i - 1] }
 sub sentinels { @{$_[0]{group}} }
