@@ -7,6 +7,7 @@
 use strict;
 use warnings;
 
+use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(sleep);
 
@@ -15,6 +16,9 @@ use OpsAuth::Command;
 use OpsAuth::Group qw($LEASE status cache settles covered);
 use OpsAuth::Process;
 use OpsAuth::Test;
+
+plan skip_all => 'no 127.0.0.2 on this machine'
+    unless IO::Socket::INET->new(Proto => 'udp', LocalAddr => '127.0.0.2', LocalPort => 0);
 
 # so many that there are some on each node
 sub gateway { return OpsAuth::Cluster->gateway(keys => 30, @_) }
@@ -130,6 +134,32 @@ subtest 'one that the name server does not know' => sub {
     ok($t->wait_for_log(qr/"redis-3\.test" could not be resolved \(3: Host not found\)/), 'which is told');
     $dns->answer($name->(3) => '127.0.0.1');
     is(settles($t, $on{3}[0], 204), 204, 'until it is known');
+    $t->finish;
+};
+
+# as a container that is started anew, elsewhere
+subtest 'a name that leads to another address' => sub {
+    my $dns;
+    my ($t, $cluster, $store, @keys) = gateway(group => { names => $name, args => ['--appendonly', 'yes'] }, url => sub { first_of($_[1]) },
+        http => resolver(\$dns), extra => 'stale off; cache_valid 300s;');
+    $t->allow_log(qr/is down/);
+    $t->start;
+    my $node = $cluster->node(3);
+    my @its = $cluster->of_node($store, $node, @keys);
+    is(settles($t, $its[0], 204), 204, 'served');
+    status($t, $_) for @keys;
+
+    $node->kill;
+    $node->{host} = '127.0.0.2';
+    $node->{client} = $node->client;
+    $node->start;
+    $dns->answer($name->(3) => '127.0.0.2');
+    is(settles($t, $its[0], 204), 204, 'served again, from there');
+    ok(OpsAuth::Process->poll(20, sub { grep { $_->{name} =~ /^opsauth-main-/ } $node->clients }), 'by a connection to it');
+    ok($cluster->wait(sub { $_[0]->cmd('CLUSTER', 'INFO') =~ /cluster_state:ok/ }), 'the others have found it, too');
+    $store->revoke($its[0]);
+    is(settles($t, $its[0], 401), 401, 'and what is revoked there is refused');
+    ok(covered($t, @its[1 .. $#its]), 'its records are covered') if @its > 1;
     $t->finish;
 };
 
