@@ -54,8 +54,8 @@ my @broken = (
 
 # the same of a cluster: a slot that goes from one node to another
 my @cluster_whole = (
-    ['--moves=1',             'a slot that moves'],
-    ['--moves=1 --takeovers', 'one that is taken over, by a node that the other one does not know of'],
+    ['--takeovers', 'a slot that is taken over, by a node that the other one does not know of'],
+    ['--moves=1',   'a slot that moves'],
 );
 my @cluster_broken = (['move', ''], ['ask', ''], map { [$_, '--takeovers'] } qw(rounding cell epoch));
 
@@ -75,8 +75,8 @@ for ([$model, @broken], [$cluster, @cluster_broken]) {
 }
 
 my @jobs = (
-    (map { [whole  => $model, "--lease=1 $_->[0]", $_->[1]] } @whole, $ENV{MODEL_LONG} ? @long : ()),
     (map { [whole  => $cluster, @$_] } @cluster_whole),
+    (map { [whole  => $model, "--lease=1 $_->[0]", $_->[1]] } @whole, $ENV{MODEL_LONG} ? @long : ()),
     (map { [broken => $model, "--lease=1 --break=$_->[0] $_->[1]", $_->[0]] } @broken),
     (map { [broken => $cluster, "--break=$_->[0] $_->[1]", $_->[0]] } @cluster_broken),
 );

@@ -1,5 +1,5 @@
 /*
- * An exhaustive model of coverage in a Redis Cluster (docs/cache.md, "In a cluster"):
+ * An exhaustive model of coverage in a Redis Cluster (docs/cache.md):
  * two nodes, a feed from each, one slot that goes from one to the other, one key
  * in it; every interleaving is walked, breadth first, up to small bounds. What
  * several feeds of one node do together is in steps.c, and not here.
