@@ -25,7 +25,7 @@ static const struct {
 int       broken, moves_max = 1, takeovers;
 uint64_t  seen[NSEEN];
 
-static uint64_t  limit = 30000000;
+static uint64_t  limit = 10000000;
 
 typedef struct {
     state_t   s;
@@ -325,7 +325,7 @@ main(int argc, char **argv)
         return 2;
     }
 
-    table_mask = (1ull << 26) - 1;
+    table_mask = (1ull << 24) - 1;
     records = malloc(limit * sizeof(record_t));
     table = calloc(table_mask + 1, sizeof(uint32_t));
 
