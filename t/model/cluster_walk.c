@@ -89,6 +89,33 @@ simplify_feeds(state_t *s)
 }
 
 
+/* the slot has moved for the last time, and the map says so: the node that had it
+   is nobody's any more */
+
+static void
+simplify_over(state_t *s)
+{
+    int  i, old = !s->map;
+
+    if (s->moves != moves_max || s->map != s->owner || s->key != s->owner
+        || broken == MOVE || broken == CELL || broken == EPOCH)
+    {
+        return;
+    }
+
+    s->up[old] = 0;
+    s->t[FROM + old] = s->t[TO + old] = s->t[START + old] = NONE;
+    memset(s->t + MSG + old * QUEUE, NONE, QUEUE);
+    s->v_ghost = CURRENT;
+
+    for (i = 0; i < READS; i++) {
+        if (s->at[i] == old) {
+            s->read[i] = IDLE;
+        }
+    }
+}
+
+
 /* what was read then can't be used any more, whoever covers */
 
 static int
@@ -145,6 +172,7 @@ simplify(state_t *s)
     int      i, k;
     uint8_t  rank[256], is[256] = { 0 };
 
+    simplify_over(s);
     simplify_feeds(s);
 
     for (i = 0; i < READS; i++) {
