@@ -6,6 +6,7 @@
 #include "ngx_http_opsauth_introspection.h"
 #include "ngx_http_opsauth_oauth.h"
 #include "ngx_http_opsauth_status.h"
+#include "ngx_http_opsauth_usage.h"
 
 
 static ngx_int_t ngx_http_opsauth_preconfiguration(ngx_conf_t *cf);
@@ -85,7 +86,7 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("opsauth_error_format"),
       NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_http_opsauth_enum,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_opsauth_loc_conf_t, error_format),
       &ngx_http_opsauth_formats },
@@ -127,7 +128,7 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("opsauth_introspection_valid"),
       NGX_HTTP_OPSAUTH_PLACES|NGX_CONF_TAKE1,
-      ngx_conf_set_sec_slot,
+      ngx_http_opsauth_sec,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_opsauth_loc_conf_t, introspection.valid),
       &ngx_http_opsauth_introspection_valid },
@@ -222,17 +223,17 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("redis_user"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_opsauth_text,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, redis.user),
-      NULL },
+      &ngx_http_opsauth_user_range },
 
     { ngx_string("redis_sentinel_user"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_opsauth_text,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, redis.sentinel_user),
-      NULL },
+      &ngx_http_opsauth_user_range },
 
     { ngx_string("redis_sentinel_password_file"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
@@ -250,49 +251,49 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("redis_ssl_trusted_certificate"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_opsauth_text,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, tls.trusted_certificate),
-      NULL },
+      &ngx_http_opsauth_tls_file_range },
 
     { ngx_string("redis_ssl_certificate"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_opsauth_text,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, tls.certificate),
-      NULL },
+      &ngx_http_opsauth_tls_file_range },
 
     { ngx_string("redis_ssl_certificate_key"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_opsauth_text,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, tls.certificate_key),
-      NULL },
+      &ngx_http_opsauth_tls_file_range },
 
     { ngx_string("redis_ssl_password_file"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_opsauth_text,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, tls.password_file),
-      NULL },
+      &ngx_http_opsauth_tls_file_range },
 
     { ngx_string("redis_ssl_name"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_opsauth_text,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, tls.name),
-      NULL },
+      &ngx_http_opsauth_tls_name_range },
 
     { ngx_string("redis_ssl_ciphers"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_opsauth_text,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, tls.ciphers),
-      NULL },
+      &ngx_http_opsauth_tls_ciphers_range },
 
     { ngx_string("redis_ssl_protocols"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_1MORE,
-      ngx_conf_set_bitmask_slot,
+      ngx_http_opsauth_bitmask,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, tls.protocols),
       &ngx_http_opsauth_tls_protocols },
@@ -306,10 +307,10 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("redis_ssl_verify_depth"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_http_opsauth_number,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, tls.verify_depth),
-      NULL },
+      &ngx_http_opsauth_tls_depth_range },
 
     { ngx_string("redis_ssl_session_reuse"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_FLAG,
@@ -320,24 +321,24 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("redis_connect_timeout"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_opsauth_msec,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, redis.connect_timeout),
-      NULL },
+      &ngx_http_opsauth_timeout_range },
 
     { ngx_string("redis_timeout"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_opsauth_msec,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, redis.timeout),
-      NULL },
+      &ngx_http_opsauth_timeout_range },
 
     { ngx_string("prefix"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_opsauth_text,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, prefix),
-      NULL },
+      &ngx_http_opsauth_prefix_range },
 
     { ngx_string("pepper_file"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
@@ -355,31 +356,31 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
 
     { ngx_string("cache"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_http_opsauth_size,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, cache_size),
       NULL },
 
     { ngx_string("cache_valid"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_opsauth_msec,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, cache_valid),
-      NULL },
+      &ngx_http_opsauth_cached_range },
 
     { ngx_string("cache_negative"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_opsauth_msec,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, cache_negative),
-      NULL },
+      &ngx_http_opsauth_cached_range },
 
     { ngx_string("lease"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_opsauth_msec,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, lease),
-      NULL },
+      &ngx_http_opsauth_lease_range },
 
     { ngx_string("stale"),
       NGX_HTTP_OPSAUTH_STORE_CONF|NGX_CONF_TAKE1,
@@ -421,7 +422,7 @@ static ngx_command_t  ngx_http_opsauth_commands[] = {
       ngx_http_opsauth_msec,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_opsauth_store_t, usage_interval),
-      NULL },
+      &ngx_http_opsauth_usage_interval_range },
 
       ngx_null_command
 };

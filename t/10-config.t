@@ -155,17 +155,17 @@ subtest 'secrets' => sub {
 
 subtest 'values of a store' => sub {
     bad("$_->[0]", [store => "$_->[0];"], @$_[1 .. $#$_]) for
-        ['lease 99ms', 'lease', '99', '100'], ['lease 61s', 'lease', '60000'], ['lease 0', 'lease'], ['lease x', 'lease', 'invalid value'],
+        ['lease 99ms', 'lease', '99', '100'], ['lease 61s', 'lease', '60s'], ['lease 0', 'lease'], ['lease x', 'lease', 'invalid value'],
         ['cache 4k', 'cache', '4096', 'at least'], ['cache x', 'cache', 'invalid value'], ['cache 0', 'cache', 'at least'],
-        ['cache_valid x', '"cache_valid" directive invalid value'], ['cache_negative -1s', '"cache_negative" directive invalid value'],
+        ['cache_valid x', 'invalid value "x" in "cache_valid": a time'], ['cache_negative -1s', 'invalid value "-1s" in "cache_negative": a time'],
         ['stale x', '"stale"', '"x"', 'off'], ['stale 2d', '"stale"', '"2d"', '1d'], ['stale on', '"stale"', '"on"'],
-        ['redis_timeout 0', 'redis_timeout', '0'], ['redis_connect_timeout 0', 'redis_connect_timeout', '0'], ['redis_timeout x', '"redis_timeout" directive invalid value'],
+        ['redis_timeout 0', 'redis_timeout', '0'], ['redis_connect_timeout 0', 'redis_connect_timeout', '0'], ['redis_timeout x', 'invalid value "x" in "redis_timeout": a time'],
         ['prefix ""', '"prefix"', 'opsauth:'], ['prefix ' . 'x' x 129, '"prefix"', '128'],
         ['key_prefix ""', 'key_prefix'], ['key_prefix a/b', 'key_prefix a/b', 'letters'], ['key_prefix "a b"', 'key_prefix a b'], ['key_prefix ' . 'x' x 65, 'key_prefix', '64'],
         ['key_prefix a_ environment=any', 'key_prefix a_', 'environment=any', 'environment=live'], ['key_prefix a_ checksum=md5', 'checksum=md5', 'checksum=crc32'],
         ['key_prefix a_ live', '"live"', 'environment=live'], ['key_prefix a_; key_prefix a_ environment=test', 'duplicate', 'key_prefix a_'];
     bad('33 prefixes', [store => join ' ', map { "key_prefix k${_}_;" } 1 .. 33], 'key_prefix', '32');
-    bad('no such cache at all', [store => 'cache 1000000g;'], 'cache');
+    bad('no such cache at all', [store => 'cache 1000000g;'], '"1000000g" in "cache"', '64m');
 };
 
 subtest 'places' => sub {

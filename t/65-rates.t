@@ -296,7 +296,7 @@ subtest 'what is no configuration' => sub {
         ['opsauth_rate off; opsauth_rate off;', qr/"opsauth_rate" directive is duplicate/],
         ['opsauth_rate_headers yes;', qr/invalid value "yes" in "opsauth_rate_headers": one of "off", "x", "ietf", "both" is expected/],
         ['opsauth_failure_rate 10/m burst=0;', qr/invalid parameter "burst=0" in "opsauth_failure_rate"/],
-        ['', qr/invalid value "1g" in "rate_zone": a size like "512k" or "4m" is expected/, 'rate_zone 1g;'],
+        ['', qr/invalid value "1g" in "rate_zone": a size in "k" or "m" up to 1048576m, like "64m", is expected/, 'rate_zone 1g;'],
         ['opsauth_failure_rate 10;', qr/invalid rate "10" in "opsauth_failure_rate"/],
         ['opsauth_failure_rate 10/m,5/h;', qr/takes one limit/],
         ['opsauth_failure_rate 10/m 5;', qr/only "burst=20" may follow/],

@@ -263,13 +263,13 @@ subtest 'what nginx -t says' => sub {
             => qr/can't be used/,
         'redis_ssl_password_file /nowhere' => qr/"redis_ssl_password_file \/nowhere" can't be opened/,
         'redis_ssl_ciphers NONSENSE' => qr/invalid "redis_ssl_ciphers NONSENSE"/,
-        'redis_ssl_protocols SSLv3' => qr/invalid value "SSLv3"/,
-        'redis_ssl_name ""' => qr/invalid "redis_ssl_name "/,
+        'redis_ssl_protocols SSLv3' => qr/invalid value "SSLv3" in "redis_ssl_protocols": one of "TLSv1", .*"TLSv1.3" is expected/,
+        'redis_ssl_name ""' => qr/invalid value "" in "redis_ssl_name"/,
         'redis_ssl_name a; redis_ssl_name b' => qr/"redis_ssl_name" directive is duplicate/,
         'redis_ssl_verify on; redis_ssl_verify on' => qr/"redis_ssl_verify" directive is duplicate/,
         'redis_ssl_name' => qr/invalid number of arguments/,
         'redis_ssl_verify maybe' => qr/it must be "on" or "off"/,
-        'redis_ssl_verify_depth -1' => qr/invalid number/,
+        'redis_ssl_verify_depth -1' => qr/invalid value "-1" in "redis_ssl_verify_depth": a number from 0 to 100/,
     );
     for my $directives (sort keys %wrong) {
         my $error = $check->($tls, "$directives;");

@@ -196,6 +196,15 @@ typedef struct {
 } ngx_http_opsauth_identity_t;
 
 
+/* what a value may be, both ends included, and how that is said: "... is
+   expected" */
+typedef struct {
+    ngx_int_t                       min;
+    ngx_int_t                       max;
+    const char                     *expected;
+} ngx_http_opsauth_range_t;
+
+
 typedef struct {
     unsigned                        off:1;
     oa_str_t                        roles;
@@ -523,12 +532,20 @@ char *ngx_http_opsauth_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_credential(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* as nginx's slots; what is wrong is said with the value and what helps */
+extern ngx_conf_enum_t  ngx_http_opsauth_formats[];
+
+
+/* ngx_http_opsauth_values.c: as nginx's slots; what is wrong is said with the
+   value and what helps. cmd->post is a range for _text() (of its length),
+   _number(), _msec() and _sec(), and nginx's table for _enum() and _bitmask() */
+
+char *ngx_http_opsauth_text(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_number(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_msec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_sec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_enum(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-
-extern ngx_conf_enum_t  ngx_http_opsauth_formats[];
+char *ngx_http_opsauth_bitmask(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 
 /* src/oauth/ngx_http_opsauth_oauth_conf.c, _metadata.c */
@@ -564,6 +581,12 @@ oa_rc_t ngx_http_opsauth_uri_match(const void *uri, void *data);
 
 
 /* ngx_http_opsauth_store.c */
+
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_prefix_range;
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_user_range;
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_timeout_range;
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_cached_range;
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_lease_range;
 
 char *ngx_http_opsauth_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_store_key_prefix(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -603,6 +626,10 @@ ngx_int_t ngx_http_opsauth_check_file(ngx_conf_t *cf, const char *directive,
 /* ngx_http_opsauth_tls.c */
 
 extern ngx_conf_bitmask_t  ngx_http_opsauth_tls_protocols[];
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_tls_file_range;
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_tls_name_range;
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_tls_ciphers_range;
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_tls_depth_range;
 
 void ngx_http_opsauth_tls_create(ngx_http_opsauth_tls_t *tls);
 /* the block was read: loads certificates, fills store->redis.tls */

@@ -178,7 +178,7 @@ ngx_int_t ngx_http_opsauth_merge_introspection(ngx_conf_t *cf,
     ngx_http_opsauth_introspection_conf_t *prev,
     ngx_http_opsauth_introspection_conf_t *conf);
 
-extern ngx_conf_post_t  ngx_http_opsauth_introspection_valid;
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_introspection_valid;
 
 
 #endif /* NGX_HTTP_OPSAUTH_INTROSPECTION_H */

@@ -7,12 +7,9 @@
 #include "ngx_http_opsauth_introspection.h"
 
 
-#define NGX_HTTP_OPSAUTH_INTROSPECTION_VALID      60
-#define NGX_HTTP_OPSAUTH_INTROSPECTION_VALID_MIN  2
+#define NGX_HTTP_OPSAUTH_INTROSPECTION_VALID  60
 
 
-static char *ngx_http_opsauth_check_valid(ngx_conf_t *cf, void *post,
-    void *data);
 static ngx_int_t ngx_http_opsauth_claim_param(ngx_conf_t *cf,
     ngx_http_opsauth_claims_t *claims, ngx_str_t *param);
 static ngx_int_t ngx_http_opsauth_claim_value(ngx_conf_t *cf,
@@ -22,8 +19,10 @@ static ngx_int_t ngx_http_opsauth_introspection_key(ngx_conf_t *cf,
     ngx_http_opsauth_introspection_conf_t *conf);
 
 
-ngx_conf_post_t  ngx_http_opsauth_introspection_valid = {
-    ngx_http_opsauth_check_valid
+/* records count in whole seconds */
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_introspection_valid = {
+    2, 24 * 3600, "a time from 2s to 1d, like \"60s\","
 };
 
 
@@ -78,24 +77,6 @@ ngx_http_opsauth_introspection(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                            "it must be \"off\", or the path of an internal "
                            "location without variables and arguments, like "
                            "\"/_introspect\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_opsauth_check_valid(ngx_conf_t *cf, void *post, void *data)
-{
-    time_t  *valid = data;
-
-    if (*valid < NGX_HTTP_OPSAUTH_INTROSPECTION_VALID_MIN) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid value \"%T\" in "
-                           "\"opsauth_introspection_valid\": it must be two "
-                           "seconds at least, like \"60s\"; records count in "
-                           "whole ones", *valid);
         return NGX_CONF_ERROR;
     }
 

@@ -13,8 +13,9 @@ static char *ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
     ngx_str_t *path, ngx_str_t *text);
 static ngx_int_t ngx_http_opsauth_read_bytes(ngx_conf_t *cf, ngx_file_t *file,
     ngx_str_t *text, size_t size);
-static ngx_int_t ngx_http_opsauth_check_mode(ngx_conf_t *cf, ngx_fd_t fd,
-    ngx_file_info_t *fi, ngx_str_t *directive, ngx_str_t *path);
+static ngx_int_t ngx_http_opsauth_check_fd(ngx_conf_t *cf, ngx_fd_t fd,
+    ngx_file_info_t *fi, ngx_str_t *directive, ngx_str_t *path,
+    ngx_uint_t secret);
 static void ngx_http_opsauth_wipe(void *data);
 
 
@@ -138,6 +139,13 @@ ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
     ngx_file_t        file;
     ngx_file_info_t   fi;
 
+    if (path->len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"\" in \"%V\": the name of a file "
+                           "is expected", directive);
+        return NGX_CONF_ERROR;
+    }
+
     if (ngx_conf_full_name(cf->cycle, path, 1) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
@@ -157,17 +165,14 @@ ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
     rc = NGX_ERROR;
     size = 0;
 
-    if (ngx_http_opsauth_check_mode(cf, file.fd, &fi, directive, path)
+    if (ngx_http_opsauth_check_fd(cf, file.fd, &fi, directive, path, 1)
         == NGX_OK)
     {
         size = (size_t) ngx_file_size(&fi);
         rc = NGX_OK;
     }
 
-    if (rc == NGX_OK
-        && (!ngx_is_file(&fi) || size == 0
-            || size > NGX_HTTP_OPSAUTH_SECRET_MAX))
-    {
+    if (rc == NGX_OK && (size == 0 || size > NGX_HTTP_OPSAUTH_SECRET_MAX)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"%V %V\" must be a file of 1 to %d bytes",
                            directive, path, NGX_HTTP_OPSAUTH_SECRET_MAX);
@@ -188,8 +193,8 @@ ngx_http_opsauth_read_secret(ngx_conf_t *cf, ngx_str_t *directive,
 
 
 static ngx_int_t
-ngx_http_opsauth_check_mode(ngx_conf_t *cf, ngx_fd_t fd, ngx_file_info_t *fi,
-    ngx_str_t *directive, ngx_str_t *path)
+ngx_http_opsauth_check_fd(ngx_conf_t *cf, ngx_fd_t fd, ngx_file_info_t *fi,
+    ngx_str_t *directive, ngx_str_t *path, ngx_uint_t secret)
 {
     ngx_uint_t  mode;
 
@@ -199,7 +204,15 @@ ngx_http_opsauth_check_mode(ngx_conf_t *cf, ngx_fd_t fd, ngx_file_info_t *fi,
         return NGX_ERROR;
     }
 
-    if (ngx_file_access(fi) & 027) {
+    /* before its mode: what is right for a file is wrong for a directory */
+
+    if (!ngx_is_file(fi)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V %V\" must be a file",
+                           directive, path);
+        return NGX_ERROR;
+    }
+
+    if (secret && ngx_file_access(fi) & 027) {
 
         /* nginx has no format for octal numbers */
 
@@ -244,22 +257,7 @@ ngx_http_opsauth_check_file(ngx_conf_t *cf, const char *directive,
         return NGX_ERROR;
     }
 
-    rc = NGX_OK;
-
-    if (secret) {
-        rc = ngx_http_opsauth_check_mode(cf, fd, &fi, &name, path);
-
-    } else if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_fd_info_n " \"%V\" failed", path);
-        rc = NGX_ERROR;
-    }
-
-    if (rc == NGX_OK && !ngx_is_file(&fi)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V %V\" must be a file",
-                           &name, path);
-        rc = NGX_ERROR;
-    }
+    rc = ngx_http_opsauth_check_fd(cf, fd, &fi, &name, path, secret);
 
     if (ngx_close_file(fd) == NGX_FILE_ERROR) {
         ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,

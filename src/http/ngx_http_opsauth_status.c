@@ -46,6 +46,11 @@ ngx_http_opsauth_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
 
+    if (olcf->endpoint) {
+        return "conflicts with \"opsauth_oauth\" beside it: each needs a "
+               "location of its own";
+    }
+
     value = cf->args->elts;
 
     if (cf->args->nelts == 1 || ngx_strcmp(value[1].data, "json") == 0) {

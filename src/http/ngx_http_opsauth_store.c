@@ -24,9 +24,36 @@ static ngx_int_t ngx_http_opsauth_concat(ngx_conf_t *cf, ngx_str_t *out,
 static void ngx_http_opsauth_cleanup_store(void *data);
 
 
-/* a lease shorter than this could not be kept: a PING goes out each quarter */
-#define NGX_HTTP_OPSAUTH_LEASE_MIN   100
-#define NGX_HTTP_OPSAUTH_LEASE_MAX   60000
+#define NGX_HTTP_OPSAUTH_DAY  (24 * 3600 * 1000)
+
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_prefix_range = {
+    1, 128, "1 to 128 bytes, like \"opsauth:\","
+};
+
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_user_range = {
+    1, 255, "the name of a user in Redis"
+};
+
+
+/* a request waits for it: longer than a minute is a mistake in the unit */
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_timeout_range = {
+    1, 60000, "a time from 1ms to 60s, like \"250ms\","
+};
+
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_cached_range = {
+    0, NGX_HTTP_OPSAUTH_DAY, "a time up to 1d, like \"60s\","
+};
+
+
+/* a shorter one could not be kept: a PING goes out each quarter */
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_lease_range = {
+    100, 60000, "a time from 100ms to 60s, like \"1s\","
+};
 
 
 char *
@@ -246,32 +273,6 @@ ngx_http_opsauth_check_store(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
         return NGX_CONF_ERROR;
     }
 
-    if (store->prefix.len == 0 || store->prefix.len > 128) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid \"prefix\" in \"opsauth_store %V\": 1 to "
-                           "128 bytes are expected, like \"opsauth:\"",
-                           &store->name);
-        return NGX_CONF_ERROR;
-    }
-
-    if (store->lease < NGX_HTTP_OPSAUTH_LEASE_MIN
-        || store->lease > NGX_HTTP_OPSAUTH_LEASE_MAX)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid \"lease\" of %Mms in \"opsauth_store %V\": "
-                           "it must be from %dms to %dms", store->lease,
-                           &store->name, NGX_HTTP_OPSAUTH_LEASE_MIN,
-                           NGX_HTTP_OPSAUTH_LEASE_MAX);
-        return NGX_CONF_ERROR;
-    }
-
-    if (store->redis.connect_timeout == 0 || store->redis.timeout == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"redis_connect_timeout\" and \"redis_timeout\" in "
-                           "\"opsauth_store %V\" must not be 0", &store->name);
-        return NGX_CONF_ERROR;
-    }
-
     min = ngx_opsauth_cache_size_min(store->cache.clustered);
 
     if (store->cache_size < min) {
@@ -440,7 +441,7 @@ ngx_http_opsauth_store_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ms = ngx_parse_time(&value[1], 0);
 
-    if (ms == NGX_ERROR || ms > 24 * 3600 * 1000) {
+    if (ms == NGX_ERROR || ms > NGX_HTTP_OPSAUTH_DAY) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid value \"%V\" in \"stale\": a time of at "
                            "most 1d, like \"30s\", or \"off\"", &value[1]);

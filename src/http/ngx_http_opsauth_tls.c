@@ -41,6 +41,28 @@ ngx_conf_bitmask_t  ngx_http_opsauth_tls_protocols[] = {
 };
 
 
+ngx_http_opsauth_range_t  ngx_http_opsauth_tls_file_range = {
+    1, NGX_MAX_PATH - 1, "the name of a file"
+};
+
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_tls_name_range = {
+    1, 255, "the name or the address in Redis' certificate"
+};
+
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_tls_ciphers_range = {
+    1, 4096, "a list as \"openssl ciphers\" shows it"
+};
+
+
+/* more CAs than that stand between no two certificates */
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_tls_depth_range = {
+    0, 100, "a number from 0 to 100, like \"4\","
+};
+
+
 void
 ngx_http_opsauth_tls_create(ngx_http_opsauth_tls_t *tls)
 {
@@ -326,7 +348,7 @@ ngx_http_opsauth_tls_name(ngx_conf_t *cf, ngx_http_opsauth_store_t *store)
         }
     }
 
-    if (name->len == 0 || name->len > 255 || i != name->len) {
+    if (i != name->len) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid \"redis_ssl_name %V\": the name or the "
                            "address in Redis' certificate is expected", name);

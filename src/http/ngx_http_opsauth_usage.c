@@ -41,9 +41,6 @@
 #define NGX_HTTP_OPSAUTH_USAGE_TICK_MIN  20
 #define NGX_HTTP_OPSAUTH_USAGE_TICK_MAX  250
 
-#define NGX_HTTP_OPSAUTH_USAGE_INTERVAL_MIN  50
-#define NGX_HTTP_OPSAUTH_USAGE_INTERVAL_MAX  (3600 * 1000)
-
 #define NGX_HTTP_OPSAUTH_USAGE_FIELD    (sizeof("requests:yyyymmdd"))
 
 
@@ -107,6 +104,11 @@ static void ngx_http_opsauth_usage_over(ngx_http_opsauth_usage_t *usage);
 static u_char *ngx_http_opsauth_usage_field(u_char *p, const char *name,
     uint64_t seconds);
 static void ngx_http_opsauth_usage_tell(ngx_http_opsauth_usage_t *usage);
+
+
+ngx_http_opsauth_range_t  ngx_http_opsauth_usage_interval_range = {
+    50, 3600 * 1000, "a time from 50ms to 1h, like \"1s\","
+};
 
 
 /* --- counting ------------------------------------------------------------ */
@@ -635,17 +637,6 @@ ngx_http_opsauth_usage_finish(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
                            "\"usage_zone\" of %uz bytes in \"opsauth_store "
                            "%V\" is too small: it must be at least %uz bytes",
                            store->usage_size, &store->name, min);
-        return NGX_CONF_ERROR;
-    }
-
-    if (store->usage_interval < NGX_HTTP_OPSAUTH_USAGE_INTERVAL_MIN
-        || store->usage_interval > NGX_HTTP_OPSAUTH_USAGE_INTERVAL_MAX)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid \"usage_interval\" of %Mms in "
-                           "\"opsauth_store %V\": it must be from %dms to 1h",
-                           store->usage_interval, &store->name,
-                           NGX_HTTP_OPSAUTH_USAGE_INTERVAL_MIN);
         return NGX_CONF_ERROR;
     }
 

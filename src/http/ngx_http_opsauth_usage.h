@@ -9,6 +9,9 @@
 #include "ngx_http_opsauth.h"
 
 
+extern ngx_http_opsauth_range_t  ngx_http_opsauth_usage_interval_range;
+
+
 /* what a request finds for the first time: since the last flush (touched), in
    this second, or ever (entry NULL: none yet); returns the entry or NULL */
 ngx_opsauth_usage_entry_t *ngx_http_opsauth_usage_first(ngx_http_request_t *r,

@@ -190,6 +190,11 @@ ngx_http_opsauth_oauth_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
 
+    if (olcf->status) {
+        return "conflicts with \"opsauth_status\" beside it: each needs a "
+               "location of its own";
+    }
+
     value = cf->args->elts;
     kind = ngx_http_opsauth_oauth_kind(&value[1]);
 
