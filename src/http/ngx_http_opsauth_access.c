@@ -29,6 +29,8 @@
 #include "ngx_http_opsauth_usage.h"
 
 
+static ngx_inline ngx_int_t ngx_http_opsauth_judge(ngx_http_request_t *r,
+    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
 static oa_reason_t ngx_http_opsauth_check_offline(
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
 static void ngx_http_opsauth_decide(ngx_http_request_t *r,
@@ -81,36 +83,14 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
 
     if (ctx->verdict.reason == OA_REASON_OK) {
 
-        do {
-            rc = ngx_http_opsauth_identify(r, ctx, olcf->store);
-
-            if (rc == NGX_OK) {
-                ngx_http_opsauth_decide(r, olcf, ctx);
-                rc = NGX_DECLINED;
-
-                if (ctx->verdict.reason != OA_REASON_OK
-                    && olcf->introspection.uri.len)
-                {
-                    rc = ngx_http_opsauth_introspect(r, olcf, ctx);
-                }
-            }
-
-        } while (rc == NGX_OK);
+        rc = ngx_http_opsauth_judge(r, olcf, ctx);
 
         if (rc == NGX_AGAIN) {
             return ngx_http_opsauth_suspend(r);
         }
 
-        if (rc != NGX_DECLINED) {
+        if (rc != NGX_OK) {
             return rc;
-        }
-
-        /* last: what is turned away takes nothing from anybody's rate */
-
-        if (olcf->rate && ctx->verdict.reason == OA_REASON_OK
-            && ngx_http_opsauth_rate_check(olcf, ctx) == NGX_AGAIN)
-        {
-            return ngx_http_opsauth_suspend(r);
         }
 
     } else if (ctx->cache == NGX_HTTP_OPSAUTH_CACHE_NONE) {
@@ -129,6 +109,53 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
     }
 
     return ngx_http_opsauth_answer(r, olcf, ctx);
+}
+
+
+/*
+ * By records: who asks, may they, and is it too often. NGX_OK: ctx->verdict says
+ * it. NGX_AGAIN: something is asked for, the request will be woken. Anything else
+ * is what the phase returns.
+ */
+
+static ngx_inline ngx_int_t
+ngx_http_opsauth_judge(ngx_http_request_t *r,
+    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    do {
+        rc = ngx_http_opsauth_identify(r, ctx, olcf->store);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+        ngx_http_opsauth_decide(r, olcf, ctx);
+
+        if (ctx->verdict.reason == OA_REASON_OK
+            || olcf->introspection.uri.len == 0)
+        {
+            break;
+        }
+
+        rc = ngx_http_opsauth_introspect(r, olcf, ctx);
+
+        if (rc != NGX_OK && rc != NGX_DECLINED) {
+            return rc;
+        }
+
+    } while (rc == NGX_OK);
+
+    /* last: what is turned away takes nothing from anybody's rate */
+
+    if (olcf->rate && ctx->verdict.reason == OA_REASON_OK
+        && ngx_http_opsauth_rate_check(olcf, ctx) == NGX_AGAIN)
+    {
+        return NGX_AGAIN;
+    }
+
+    return NGX_OK;
 }
 
 

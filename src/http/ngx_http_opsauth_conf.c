@@ -9,6 +9,9 @@
 #include "ngx_http_opsauth_introspection.h"
 
 
+static ngx_array_t *ngx_http_opsauth_credential_default(ngx_conf_t *cf);
+static void ngx_http_opsauth_credential_bearer(
+    ngx_http_opsauth_name_t *source);
 static char *ngx_http_opsauth_merge_guard(ngx_conf_t *cf,
     ngx_http_opsauth_loc_conf_t *prev, ngx_http_opsauth_loc_conf_t *conf);
 static char *ngx_http_opsauth_resolve_store(ngx_conf_t *cf,
@@ -105,8 +108,7 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_opsauth_loc_conf_t *prev = parent;
     ngx_http_opsauth_loc_conf_t *conf = child;
 
-    char                    *rv;
-    ngx_http_opsauth_name_t  *source;
+    char  *rv;
 
     rv = ngx_http_opsauth_merge_guard(cf, prev, conf);
     if (rv != NGX_CONF_OK) {
@@ -148,21 +150,10 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->identity, prev->identity, NULL);
 
     if (prev->credential == NGX_CONF_UNSET_PTR) {
-        prev->credential = ngx_array_create(cf->pool, 1,
-                                            sizeof(ngx_http_opsauth_name_t));
+        prev->credential = ngx_http_opsauth_credential_default(cf);
         if (prev->credential == NULL) {
             return NGX_CONF_ERROR;
         }
-
-        source = ngx_array_push(prev->credential);
-        if (source == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        ngx_memzero(source, sizeof(ngx_http_opsauth_name_t));
-        ngx_str_set(&source->name, "authorization");
-        source->credential = 1;
-        source->authorization = 1;
     }
 
     ngx_conf_merge_ptr_value(conf->credential, prev->credential, NULL);
@@ -178,6 +169,40 @@ ngx_http_opsauth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* "bearer"; NULL: no memory */
+
+static ngx_array_t *
+ngx_http_opsauth_credential_default(ngx_conf_t *cf)
+{
+    ngx_array_t              *sources;
+    ngx_http_opsauth_name_t  *source;
+
+    sources = ngx_array_create(cf->pool, 1, sizeof(ngx_http_opsauth_name_t));
+    if (sources == NULL) {
+        return NULL;
+    }
+
+    source = ngx_array_push(sources);
+    if (source == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(source, sizeof(ngx_http_opsauth_name_t));
+    ngx_http_opsauth_credential_bearer(source);
+
+    return sources;
+}
+
+
+static void
+ngx_http_opsauth_credential_bearer(ngx_http_opsauth_name_t *source)
+{
+    ngx_str_set(&source->name, "authorization");
+    source->credential = 1;
+    source->authorization = 1;
 }
 
 
@@ -490,8 +515,7 @@ ngx_http_opsauth_credential(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         source->credential = 1;
 
         if (ngx_strcmp(value[i].data, "bearer") == 0) {
-            ngx_str_set(&source->name, "authorization");
-            source->authorization = 1;
+            ngx_http_opsauth_credential_bearer(source);
             continue;
         }
 

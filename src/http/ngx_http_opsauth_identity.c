@@ -14,6 +14,8 @@ ngx_http_opsauth_rare ngx_int_t ngx_http_opsauth_identity_value(
     ngx_str_t *value);
 static ngx_int_t ngx_http_opsauth_identity_set(ngx_conf_t *cf,
     ngx_http_opsauth_identity_t *header, ngx_str_t *name);
+static ngx_int_t ngx_http_opsauth_identity_from(ngx_conf_t *cf,
+    ngx_http_opsauth_identity_t *header, ngx_str_t *value);
 static ngx_uint_t ngx_http_opsauth_same_name(ngx_str_t *a, ngx_str_t *b);
 
 
@@ -141,16 +143,17 @@ ngx_http_opsauth_identity_value(ngx_http_request_t *r,
 }
 
 
+/* opsauth_identity_header NAME VALUE | off */
+
 char *
 ngx_http_opsauth_identity_header(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
 {
     ngx_http_opsauth_loc_conf_t *olcf = conf;
 
-    ngx_str_t                         *value, variable;
-    ngx_uint_t                         i;
-    ngx_http_opsauth_identity_t       *header;
-    ngx_http_compile_complex_value_t   ccv;
+    ngx_str_t                    *value;
+    ngx_uint_t                    i;
+    ngx_http_opsauth_identity_t  *header;
 
     value = cf->args->elts;
 
@@ -200,36 +203,46 @@ ngx_http_opsauth_identity_header(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     header = ngx_array_push(olcf->identity);
+
     if (header == NULL
-        || ngx_http_opsauth_identity_set(cf, header, &value[1]) != NGX_OK)
+        || ngx_http_opsauth_identity_set(cf, header, &value[1]) != NGX_OK
+        || ngx_http_opsauth_identity_from(cf, header, &value[2]) != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }
 
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_identity_from(ngx_conf_t *cf,
+    ngx_http_opsauth_identity_t *header, ngx_str_t *value)
+{
+    ngx_str_t                         variable;
+    ngx_http_compile_complex_value_t  ccv;
+
     /* "$opsauth_tenant" alone needs no evaluation at run time */
 
-    if (value[2].len > 1 && value[2].data[0] == '$') {
-        variable.len = value[2].len - 1;
-        variable.data = value[2].data + 1;
+    if (value->len > 1 && value->data[0] == '$') {
+        variable.len = value->len - 1;
+        variable.data = value->data + 1;
 
         header->source = ngx_http_opsauth_variable_number(&variable);
+
         if (header->source) {
             header->offset = ngx_http_opsauth_variable_offset(header->source);
-            return NGX_CONF_OK;
+            return NGX_OK;
         }
     }
 
     ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
 
     ccv.cf = cf;
-    ccv.value = &value[2];
+    ccv.value = value;
     ccv.complex_value = &header->value;
 
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_http_compile_complex_value(&ccv);
 }
 
 

@@ -41,6 +41,8 @@ static ngx_int_t ngx_http_opsauth_introspection_times(ngx_http_request_t *r,
     ngx_http_opsauth_introspection_t *in, json_t *claims);
 static ngx_int_t ngx_http_opsauth_introspection_fields(ngx_http_request_t *r,
     ngx_http_opsauth_introspection_t *in, json_t *claims, const char **wrong);
+static ngx_int_t ngx_http_opsauth_introspection_mapped(ngx_http_request_t *r,
+    ngx_http_opsauth_introspection_t *in, json_t *claims, const char **wrong);
 static ngx_int_t ngx_http_opsauth_claim_set(ngx_http_request_t *r,
     ngx_http_opsauth_introspection_t *in, const char *field, json_t *claim,
     ngx_uint_t words);
@@ -300,66 +302,20 @@ static ngx_int_t
 ngx_http_opsauth_introspection_fields(ngx_http_request_t *r,
     ngx_http_opsauth_introspection_t *in, json_t *claims, const char **wrong)
 {
-    json_t                           *claim;
     oa_str_t                          value;
     ngx_int_t                         rc;
-    ngx_uint_t                        i;
     const ngx_http_opsauth_claims_t  *map;
-
-    static const struct {
-        const char  *field;
-        ngx_uint_t   words;
-    } fields[NGX_HTTP_OPSAUTH_CLAIMS] = {
-        [NGX_HTTP_OPSAUTH_CLAIM_TENANT] = { "tenant", 0 },
-        [NGX_HTTP_OPSAUTH_CLAIM_ACCOUNT] = { "account", 0 },
-        [NGX_HTTP_OPSAUTH_CLAIM_AFFILIATE] = { "affiliate", 0 },
-        [NGX_HTTP_OPSAUTH_CLAIM_ROLES] = { "roles", 1 },
-        [NGX_HTTP_OPSAUTH_CLAIM_SCOPES] = { "scopes", 1 }
-    };
 
     map = in->conf->claims;
 
-    for (i = 0; i < NGX_HTTP_OPSAUTH_CLAIMS; i++) {
-
-        if (map->names[i].len == 0) {
-            continue;
-        }
-
-        claim = ngx_http_opsauth_claim_find(claims, &map->names[i]);
-        *wrong = fields[i].field;
-
-        rc = ngx_http_opsauth_claim_set(r, in, fields[i].field, claim,
-                                        fields[i].words);
-        if (rc != NGX_OK) {
-            return rc;
-        }
+    rc = ngx_http_opsauth_introspection_mapped(r, in, claims, wrong);
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     if (map->account_id.len) {
         ngx_http_opsauth_introspection_set(&in->record, "account",
                                     ngx_http_opsauth_view(&map->account_id));
-    }
-
-    /* for people, and under the names of RFC 7662 */
-
-    claim = json_object_get(claims, "sub");
-    *wrong = "subject";
-
-    if (claim && !json_is_null(claim)) {
-        rc = ngx_http_opsauth_claim_set(r, in, "subject", claim, 0);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-    }
-
-    claim = json_object_get(claims, "client_id");
-    *wrong = "client";
-
-    if (claim && !json_is_null(claim)) {
-        rc = ngx_http_opsauth_claim_set(r, in, "client", claim, 0);
-        if (rc != NGX_OK) {
-            return rc;
-        }
     }
 
     *wrong = "id";
@@ -381,6 +337,74 @@ ngx_http_opsauth_introspection_fields(ngx_http_request_t *r,
                          oa_environment_name(map->environment));
 
 #undef ngx_http_opsauth_set
+
+    return NGX_OK;
+}
+
+
+/* claims that have their names from the configuration, and those that have them
+   from RFC 7662, which are for people; NGX_DECLINED: as above */
+
+static ngx_int_t
+ngx_http_opsauth_introspection_mapped(ngx_http_request_t *r,
+    ngx_http_opsauth_introspection_t *in, json_t *claims, const char **wrong)
+{
+    json_t           *claim;
+    ngx_int_t         rc;
+    ngx_uint_t        i;
+    const ngx_str_t  *name;
+
+    static const struct {
+        const char  *field;
+        ngx_uint_t   words;
+    } mapped[NGX_HTTP_OPSAUTH_CLAIMS] = {
+        [NGX_HTTP_OPSAUTH_CLAIM_TENANT] = { "tenant", 0 },
+        [NGX_HTTP_OPSAUTH_CLAIM_ACCOUNT] = { "account", 0 },
+        [NGX_HTTP_OPSAUTH_CLAIM_AFFILIATE] = { "affiliate", 0 },
+        [NGX_HTTP_OPSAUTH_CLAIM_ROLES] = { "roles", 1 },
+        [NGX_HTTP_OPSAUTH_CLAIM_SCOPES] = { "scopes", 1 }
+    };
+
+    static const struct {
+        const char  *field;
+        const char  *claim;
+    } own[] = {
+        { "subject", "sub" },
+        { "client", "client_id" }
+    };
+
+    for (i = 0; i < NGX_HTTP_OPSAUTH_CLAIMS; i++) {
+
+        name = &in->conf->claims->names[i];
+
+        if (name->len == 0) {
+            continue;
+        }
+
+        claim = ngx_http_opsauth_claim_find(claims, name);
+        *wrong = mapped[i].field;
+
+        rc = ngx_http_opsauth_claim_set(r, in, mapped[i].field, claim,
+                                        mapped[i].words);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    for (i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+
+        claim = json_object_get(claims, own[i].claim);
+        *wrong = own[i].field;
+
+        if (claim == NULL || json_is_null(claim)) {
+            continue;
+        }
+
+        rc = ngx_http_opsauth_claim_set(r, in, own[i].field, claim, 0);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
 
     return NGX_OK;
 }

@@ -15,6 +15,8 @@ static ngx_int_t ngx_http_opsauth_claim_param(ngx_conf_t *cf,
 static ngx_int_t ngx_http_opsauth_claim_value(ngx_conf_t *cf,
     ngx_http_opsauth_claims_t *claims, ngx_str_t *param, ngx_str_t *name,
     ngx_str_t *value);
+static ngx_int_t ngx_http_opsauth_claim_environment(
+    ngx_http_opsauth_claims_t *claims, ngx_str_t *value);
 static ngx_int_t ngx_http_opsauth_introspection_key(ngx_conf_t *cf,
     ngx_http_opsauth_introspection_conf_t *conf);
 
@@ -201,81 +203,85 @@ ngx_http_opsauth_claim_value(ngx_conf_t *cf, ngx_http_opsauth_claims_t *claims,
     ngx_str_t *param, ngx_str_t *name, ngx_str_t *value)
 {
     ngx_str_t   *slot;
-    ngx_uint_t   i;
+    ngx_uint_t   i, environment;
     const char  *error;
 
-    static ngx_str_t  environment = ngx_string("environment");
-    static ngx_str_t  account_id = ngx_string("account_id");
-    static ngx_str_t  audience = ngx_string("audience");
+    static const ngx_str_t  words[] = {
+        ngx_string("account_id"),
+        ngx_string("audience"),
+        ngx_string("environment")
+    };
 
 #define ngx_http_opsauth_is(s)                                                \
-    (name->len == (s)->len                                                    \
-     && ngx_strncmp(name->data, (s)->data, (s)->len) == 0)
+    (name->len == (s).len && ngx_strncmp(name->data, (s).data, (s).len) == 0)
 
     slot = NULL;
 
     for (i = 0; i < NGX_HTTP_OPSAUTH_CLAIMS; i++) {
-        if (ngx_http_opsauth_is(&ngx_http_opsauth_claim_names[i])) {
+        if (ngx_http_opsauth_is(ngx_http_opsauth_claim_names[i])) {
             slot = &claims->names[i];
         }
     }
 
-    if (ngx_http_opsauth_is(&account_id)) {
+    if (ngx_http_opsauth_is(words[0])) {
         slot = &claims->account_id;
 
-        if (oa_credential_field_check("account", ngx_http_opsauth_view(value),
-                                      &error)
-            != OA_OK)
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\" in "
-                               "\"opsauth_introspection_claim\": %s",
-                               param, error);
-            return NGX_ERROR;
-        }
-    }
-
-    if (ngx_http_opsauth_is(&audience)) {
+    } else if (ngx_http_opsauth_is(words[1])) {
         slot = &claims->audience;
     }
 
-    if (ngx_http_opsauth_is(&environment)) {
-
-        if (claims->environment != OA_ENV_NONE) {
-            goto duplicate;
-        }
-
-        if (ngx_strcmp(value->data, "live") == 0) {
-            claims->environment = OA_ENV_LIVE;
-            return NGX_OK;
-        }
-
-        if (ngx_strcmp(value->data, "test") == 0) {
-            claims->environment = OA_ENV_TEST;
-            return NGX_OK;
-        }
-    }
+    environment = ngx_http_opsauth_is(words[2]);
 
 #undef ngx_http_opsauth_is
 
-    if (slot == NULL) {
+    if (slot == NULL && !environment) {
         return NGX_DECLINED;
     }
 
-    if (slot->len) {
-        goto duplicate;
+    if (slot ? slot->len != 0 : claims->environment != OA_ENV_NONE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate parameter \"%V\" in "
+                           "\"opsauth_introspection_claim\"", param);
+        return NGX_ERROR;
+    }
+
+    if (slot == NULL) {
+        return ngx_http_opsauth_claim_environment(claims, value);
+    }
+
+    if (slot == &claims->account_id
+        && oa_credential_field_check("account", ngx_http_opsauth_view(value),
+                                     &error)
+           != OA_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\" in "
+                           "\"opsauth_introspection_claim\": %s",
+                           param, error);
+        return NGX_ERROR;
     }
 
     *slot = *value;
 
     return NGX_OK;
+}
 
-duplicate:
 
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "duplicate parameter \"%V\" in "
-                       "\"opsauth_introspection_claim\"", param);
-    return NGX_ERROR;
+static ngx_int_t
+ngx_http_opsauth_claim_environment(ngx_http_opsauth_claims_t *claims,
+    ngx_str_t *value)
+{
+    if (ngx_strcmp(value->data, "live") == 0) {
+        claims->environment = OA_ENV_LIVE;
+        return NGX_OK;
+    }
+
+    if (ngx_strcmp(value->data, "test") == 0) {
+        claims->environment = OA_ENV_TEST;
+        return NGX_OK;
+    }
+
+    return NGX_DECLINED;
 }
 
 

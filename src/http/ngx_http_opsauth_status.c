@@ -17,8 +17,12 @@ typedef u_char  ngx_http_opsauth_counts_layout_t
 
 
 static ngx_int_t ngx_http_opsauth_status_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_opsauth_status_write(ngx_http_request_t *r,
+    ngx_uint_t format, ngx_uint_t refresh, ngx_http_opsauth_text_buf_t *text);
 static ngx_int_t ngx_http_opsauth_status_headers(ngx_http_request_t *r,
     ngx_uint_t format, ngx_uint_t refresh);
+static ngx_int_t ngx_http_opsauth_status_send(ngx_http_request_t *r,
+    ngx_http_opsauth_text_buf_t *text);
 static ngx_uint_t ngx_http_opsauth_status_refresh(ngx_http_request_t *r);
 
 
@@ -80,15 +84,10 @@ ngx_http_opsauth_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static ngx_int_t
 ngx_http_opsauth_status_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                      rc;
-    ngx_buf_t                     *b;
-    ngx_uint_t                     i, n, refresh;
-    ngx_chain_t                    out;
-    ngx_http_opsauth_store_t     **store;
-    ngx_http_opsauth_text_buf_t    text;
-    ngx_http_opsauth_snapshot_t   *stores;
-    ngx_http_opsauth_loc_conf_t   *olcf;
-    ngx_http_opsauth_main_conf_t  *omcf;
+    ngx_int_t                     rc;
+    ngx_uint_t                    refresh;
+    ngx_http_opsauth_text_buf_t   text;
+    ngx_http_opsauth_loc_conf_t  *olcf;
 
     static ngx_str_t  allow = ngx_string("GET, HEAD");
 
@@ -103,67 +102,63 @@ ngx_http_opsauth_status_handler(ngx_http_request_t *r)
     }
 
     olcf = ngx_http_get_module_loc_conf(r, ngx_http_opsauth_module);
+
+    ngx_memzero(&text, sizeof(ngx_http_opsauth_text_buf_t));
+
+    text.pool = r->pool;
+    refresh = (olcf->status == NGX_HTTP_OPSAUTH_STATUS_HTML)
+              ? ngx_http_opsauth_status_refresh(r) : 0;
+
+    if (ngx_http_opsauth_status_write(r, olcf->status, refresh, &text)
+        != NGX_OK
+        || ngx_http_opsauth_status_headers(r, olcf->status, refresh) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_opsauth_status_send(r, &text);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_status_write(ngx_http_request_t *r, ngx_uint_t format,
+    ngx_uint_t refresh, ngx_http_opsauth_text_buf_t *text)
+{
+    ngx_uint_t                     i, n;
+    ngx_http_opsauth_store_t     **store;
+    ngx_http_opsauth_snapshot_t   *stores;
+    ngx_http_opsauth_main_conf_t  *omcf;
+
     omcf = ngx_http_get_module_main_conf(r, ngx_http_opsauth_module);
 
     store = omcf->stores.elts;
     n = omcf->stores.nelts;
 
-    b = ngx_calloc_buf(r->pool);
     stores = ngx_palloc(r->pool, (n + 1) * sizeof(ngx_http_opsauth_snapshot_t));
-
-    if (b == NULL || stores == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (stores == NULL) {
+        return NGX_ERROR;
     }
 
     for (i = 0; i < n; i++) {
         ngx_http_opsauth_snapshot(store[i], &stores[i]);
     }
 
-    ngx_memzero(&text, sizeof(ngx_http_opsauth_text_buf_t));
-    text.pool = r->pool;
-    refresh = 0;
-
-    switch (olcf->status) {
+    switch (format) {
 
     case NGX_HTTP_OPSAUTH_STATUS_JSON:
-        ngx_http_opsauth_status_json(&text, stores, n);
+        ngx_http_opsauth_status_json(text, stores, n);
         break;
 
     case NGX_HTTP_OPSAUTH_STATUS_PROMETHEUS:
-        ngx_http_opsauth_status_prometheus(&text, stores, n);
+        ngx_http_opsauth_status_prometheus(text, stores, n);
         break;
 
     default:
-        refresh = ngx_http_opsauth_status_refresh(r);
-        ngx_http_opsauth_status_html(&text, stores, n, refresh);
+        ngx_http_opsauth_status_html(text, stores, n, refresh);
         break;
     }
 
-    if (text.failed
-        || ngx_http_opsauth_status_headers(r, olcf->status, refresh) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_length_n = text.last - text.start;
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    b->pos = text.start;
-    b->last = text.last;
-    b->memory = (text.last != text.start);
-    b->last_buf = (r == r->main) ? 1 : 0;
-    b->last_in_chain = 1;
-
-    out.buf = b;
-    out.next = NULL;
-
-    return ngx_http_output_filter(r, &out);
+    return text->failed ? NGX_ERROR : NGX_OK;
 }
 
 
@@ -213,6 +208,41 @@ ngx_http_opsauth_status_headers(ngx_http_request_t *r, ngx_uint_t format,
     value.len = ngx_sprintf(value.data, "%ui", refresh) - value.data;
 
     return ngx_http_opsauth_add_header(r, "Refresh", &value);
+}
+
+
+static ngx_int_t
+ngx_http_opsauth_status_send(ngx_http_request_t *r,
+    ngx_http_opsauth_text_buf_t *text)
+{
+    ngx_int_t     rc;
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = text->last - text->start;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    b->pos = text->start;
+    b->last = text->last;
+    b->memory = (text->last != text->start);
+    b->last_buf = (r == r->main) ? 1 : 0;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
 }
 
 

@@ -24,6 +24,8 @@ static char *ngx_http_opsauth_tls_init(ngx_conf_t *cf,
     ngx_http_opsauth_store_t *store);
 static ngx_int_t ngx_http_opsauth_tls_load(ngx_conf_t *cf,
     ngx_http_opsauth_store_t *store, ngx_ssl_t *ssl);
+static ngx_int_t ngx_http_opsauth_tls_identity(ngx_conf_t *cf,
+    ngx_http_opsauth_store_t *store, ngx_ssl_t *ssl);
 static ngx_int_t ngx_http_opsauth_tls_trust(ngx_conf_t *cf,
     ngx_http_opsauth_tls_t *tls, ngx_ssl_t *ssl);
 static ngx_int_t ngx_http_opsauth_tls_name(ngx_conf_t *cf,
@@ -212,11 +214,9 @@ static ngx_int_t
 ngx_http_opsauth_tls_load(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
     ngx_ssl_t *ssl)
 {
-    ngx_array_t             *passwords;
     ngx_http_opsauth_tls_t  *tls;
 
     tls = &store->tls;
-    passwords = NULL;
 
     if (tls->ciphers.len
         && ngx_ssl_ciphers(cf, ssl, &tls->ciphers, 0) != NGX_OK)
@@ -227,6 +227,35 @@ ngx_http_opsauth_tls_load(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
                            &tls->ciphers);
         return NGX_ERROR;
     }
+
+    if (ngx_http_opsauth_tls_identity(cf, store, ssl) != NGX_OK
+        || ngx_http_opsauth_tls_trust(cf, tls, ssl) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (!tls->verify) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"redis_ssl_verify off\" in \"opsauth_store %V\": "
+                           "whoever is in between can pass for Redis and "
+                           "let anybody through", &store->name);
+    }
+
+    return ngx_ssl_client_session_cache(cf, ssl, tls->session_reuse);
+}
+
+
+/* the gateway's own certificate */
+
+static ngx_int_t
+ngx_http_opsauth_tls_identity(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
+    ngx_ssl_t *ssl)
+{
+    ngx_array_t             *passwords;
+    ngx_http_opsauth_tls_t  *tls;
+
+    tls = &store->tls;
+    passwords = NULL;
 
     if ((tls->certificate.len == 0) != (tls->certificate_key.len == 0)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -251,44 +280,33 @@ ngx_http_opsauth_tls_load(ngx_conf_t *cf, ngx_http_opsauth_store_t *store,
         }
     }
 
-    if (tls->certificate.len) {
-
-        if (ngx_http_opsauth_check_file(cf, "redis_ssl_certificate",
-                                        &tls->certificate, 0)
-            != NGX_OK
-            || ngx_http_opsauth_check_file(cf, "redis_ssl_certificate_key",
-                                           &tls->certificate_key, 1)
-               != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        if (ngx_ssl_certificate(cf, ssl, &tls->certificate,
-                                &tls->certificate_key, passwords)
-            != NGX_OK)
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"redis_ssl_certificate %V\" with "
-                               "\"redis_ssl_certificate_key %V\" can't be "
-                               "used: a certificate in PEM and its own key "
-                               "are expected", &tls->certificate,
-                               &tls->certificate_key);
-            return NGX_ERROR;
-        }
+    if (tls->certificate.len == 0) {
+        return NGX_OK;
     }
 
-    if (ngx_http_opsauth_tls_trust(cf, tls, ssl) != NGX_OK) {
+    if (ngx_http_opsauth_check_file(cf, "redis_ssl_certificate",
+                                    &tls->certificate, 0)
+        != NGX_OK
+        || ngx_http_opsauth_check_file(cf, "redis_ssl_certificate_key",
+                                       &tls->certificate_key, 1)
+           != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    if (!tls->verify) {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "\"redis_ssl_verify off\" in \"opsauth_store %V\": "
-                           "whoever is in between can pass for Redis and "
-                           "let anybody through", &store->name);
+    if (ngx_ssl_certificate(cf, ssl, &tls->certificate, &tls->certificate_key,
+                            passwords)
+        != NGX_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"redis_ssl_certificate %V\" with "
+                           "\"redis_ssl_certificate_key %V\" can't be used: a "
+                           "certificate in PEM and its own key are expected",
+                           &tls->certificate, &tls->certificate_key);
+        return NGX_ERROR;
     }
 
-    return ngx_ssl_client_session_cache(cf, ssl, tls->session_reuse);
+    return NGX_OK;
 }
 
 

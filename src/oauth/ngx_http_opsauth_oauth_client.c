@@ -26,6 +26,8 @@ static ngx_int_t ngx_http_opsauth_oauth_login_basic(
 static ngx_int_t ngx_http_opsauth_oauth_login_part(u_char *text, size_t *len);
 static ngx_int_t ngx_http_opsauth_oauth_login_read(
     ngx_http_opsauth_oauth_t *oauth);
+static ngx_int_t ngx_http_opsauth_oauth_login_once(
+    ngx_http_opsauth_oauth_t *oauth, ngx_str_t *jti, int64_t valid);
 static ngx_int_t ngx_http_opsauth_oauth_login_jti(
     ngx_http_opsauth_oauth_t *oauth);
 static ngx_uint_t ngx_http_opsauth_oauth_secret_matches(
@@ -248,7 +250,7 @@ ngx_http_opsauth_oauth_login_read(ngx_http_opsauth_oauth_t *oauth)
 {
     int64_t         valid;
     ngx_int_t       rc;
-    ngx_str_t       words[6], jti;
+    ngx_str_t       jti;
     oa_client_t     client, *known;
     const char     *reason, *wrong;
     ngx_uint_t      matches;
@@ -301,13 +303,22 @@ ngx_http_opsauth_oauth_login_read(ngx_http_opsauth_oauth_t *oauth)
 
     oauth->client = client;
 
-    if (jti.len == 0) {
-        return oauth->login.next(oauth);
-    }
+    return jti.len ? ngx_http_opsauth_oauth_login_once(oauth, &jti, valid)
+                   : oauth->login.next(oauth);
+}
+
+
+/* an assertion counts once (RFC 7523 section 3): it is noted until it ends */
+
+static ngx_int_t
+ngx_http_opsauth_oauth_login_once(ngx_http_opsauth_oauth_t *oauth,
+    ngx_str_t *jti, int64_t valid)
+{
+    ngx_str_t  words[6];
 
     ngx_str_set(&words[0], "SET");
     words[1] = ngx_http_opsauth_oauth_key(oauth, "jti:",
-                                          ngx_http_opsauth_view(&jti));
+                                          ngx_http_opsauth_view(jti));
     ngx_str_set(&words[2], "1");
     ngx_str_set(&words[3], "NX");
     ngx_str_set(&words[4], "PX");
