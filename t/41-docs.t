@@ -128,6 +128,15 @@ sub lost_files {
 
 none('files that are named are there', map { lost_files($_) } @pages);
 
+# and those of the drawing, which shortens their names
+{
+    my ($page) = grep { $_->name eq 'docs/architecture.md' } @pages;
+    my ($drawing) = grep { $_->{text} =~ /PREACCESS/ } $page->pieces;
+    my %named = map { $_ => 1 } $drawing->{text} =~ m{([\w/]+\.c)\b}g;
+    cmp_ok(scalar keys %named, '>', 15, 'the drawing names files');
+    none('which are there', grep { !-e "$root/src/$_" && !-e "$root/src/http/ngx_http_opsauth_$_" } sort keys %named);
+}
+
 # and so are the pages that the code names
 {
     my @wrong;
