@@ -408,6 +408,17 @@ void ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
 ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
 
 
+/* ngx_http_opsauth_wait.c */
+
+/* the request does nothing but watch for an abort; returns what its handler is
+   to return: NGX_AGAIN, or 500 */
+ngx_int_t ngx_http_opsauth_suspend(ngx_http_request_t *r);
+
+/* from a posted event: the request goes on, or is ended where that can't be */
+void ngx_http_opsauth_resume(ngx_http_request_t *r,
+    void (*go_on)(ngx_http_request_t *r));
+
+
 /* ngx_http_opsauth_worker.c */
 
 /* this process' connection and hasher for the store; NULL: no memory */
@@ -536,10 +547,10 @@ extern ngx_conf_enum_t  ngx_http_opsauth_formats[];
 
 
 /* ngx_http_opsauth_values.c: as nginx's slots; what is wrong is said with the
-   value and what helps. cmd->post is a range for _text() (of its length),
+   value and what helps. cmd->post is a range for _string() (of its length),
    _number(), _msec() and _sec(), and nginx's table for _enum() and _bitmask() */
 
-char *ngx_http_opsauth_text(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_opsauth_string(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_number(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_msec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

@@ -37,7 +37,6 @@ static void ngx_http_opsauth_decide(ngx_http_request_t *r,
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
 static ngx_int_t ngx_http_opsauth_answer(ngx_http_request_t *r,
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
-static ngx_int_t ngx_http_opsauth_suspend(ngx_http_request_t *r);
 
 
 ngx_int_t
@@ -268,28 +267,4 @@ ngx_http_opsauth_answer(ngx_http_request_t *r,
     }
 
     return ngx_http_opsauth_deny(r, olcf, ctx);
-}
-
-
-/*
- * The order is limit_req's. The read handler that tests the connection gives
- * 499 as soon as the client goes away; without it that would be noticed only
- * after the answer. Nobody but ngx_http_opsauth_wake() goes on with
- * the phases: epoll tells of a socket that can be written to with each request.
- */
-
-static ngx_int_t
-ngx_http_opsauth_suspend(ngx_http_request_t *r)
-{
-    if (r->connection->read->ready) {
-        ngx_post_event(r->connection->read, &ngx_posted_events);
-
-    } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_request_empty_handler;
-
-    return NGX_AGAIN;
 }

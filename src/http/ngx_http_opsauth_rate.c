@@ -21,7 +21,8 @@ typedef struct {
 
 static const oa_rate_t *ngx_http_opsauth_rate_plan(
     ngx_http_opsauth_ctx_t *ctx, uint32_t burst);
-static ngx_int_t ngx_http_opsauth_rate_host(ngx_http_opsauth_ctx_t *ctx);
+static ngx_int_t ngx_http_opsauth_rate_host(ngx_http_opsauth_ctx_t *ctx,
+    ngx_opsauth_rate_slot_t *slot);
 static ngx_uint_t ngx_http_opsauth_rate_nearest(ngx_http_opsauth_ctx_t *ctx,
     oa_rate_state_t *state);
 static uint64_t ngx_http_opsauth_rate_seconds(uint64_t ticks);
@@ -49,7 +50,10 @@ ngx_int_t
 ngx_http_opsauth_rate_check(ngx_http_opsauth_loc_conf_t *olcf,
     ngx_http_opsauth_ctx_t *ctx)
 {
-    ngx_int_t  status;
+    uint64_t                  now;
+    ngx_int_t                 status;
+    ngx_opsauth_rate_key_t    key;
+    ngx_opsauth_rate_slot_t  *slot;
 
     if (ctx->rated <= NGX_HTTP_OPSAUTH_RATE_WAITS) {
 
@@ -75,9 +79,20 @@ ngx_http_opsauth_rate_check(ngx_http_opsauth_loc_conf_t *olcf,
             return NGX_OK;
         }
 
+        now = ngx_opsauth_rate_now();
+
+        ctx->rate.now = now;
+        ctx->rate.credits = 0;
+        ctx->rate.retry = 0;
+
+        ngx_http_opsauth_rate_key(ctx, &key);
+
+        slot = ngx_opsauth_rate_slot(&ctx->store->rate,
+                                     NGX_OPSAUTH_RATE_ACCOUNTS, &key, now);
+
         status = (ctx->store->rate_sync && !ctx->shadow)
-                 ? ngx_http_opsauth_rate_sync(ctx)
-                 : ngx_http_opsauth_rate_host(ctx);
+                 ? ngx_http_opsauth_rate_sync(ctx, slot)
+                 : ngx_http_opsauth_rate_host(ctx, slot);
 
         if (status != NGX_OK) {
             return status;
@@ -131,25 +146,11 @@ ngx_http_opsauth_rate_plan(ngx_http_opsauth_ctx_t *ctx, uint32_t burst)
 /* by this host's buckets alone */
 
 static ngx_int_t
-ngx_http_opsauth_rate_host(ngx_http_opsauth_ctx_t *ctx)
+ngx_http_opsauth_rate_host(ngx_http_opsauth_ctx_t *ctx,
+    ngx_opsauth_rate_slot_t *slot)
 {
-    uint64_t                   now;
-    ngx_opsauth_rate_t        *rate;
-    ngx_opsauth_rate_key_t     key;
-    ngx_opsauth_rate_slot_t   *slot;
-
-    rate = &ctx->store->rate;
-    now = ngx_opsauth_rate_now();
-
-    ctx->rate.now = now;
-    ctx->rate.credits = 0;
-    ctx->rate.retry = 0;
-
-    ngx_http_opsauth_rate_key(ctx, &key);
-
-    slot = ngx_opsauth_rate_slot(rate, NGX_OPSAUTH_RATE_ACCOUNTS, &key, now);
-
-    if (ngx_opsauth_rate_take(slot->tat, ctx->rate.limits, now, ctx->rate.tat)
+    if (ngx_opsauth_rate_take(slot->tat, ctx->rate.limits, ctx->rate.now,
+                              ctx->rate.tat)
         == NGX_OK)
     {
         ctx->rated = NGX_HTTP_OPSAUTH_RATE_ALLOWED;
@@ -157,7 +158,7 @@ ngx_http_opsauth_rate_host(ngx_http_opsauth_ctx_t *ctx)
     }
 
     ctx->rated = NGX_HTTP_OPSAUTH_RATE_DENIED;
-    ngx_opsauth_rate_count(rate, NGX_OPSAUTH_RATE_REFUSED, 1);
+    ngx_opsauth_rate_count(&ctx->store->rate, NGX_OPSAUTH_RATE_REFUSED, 1);
 
     return NGX_OK;
 }

@@ -106,9 +106,10 @@ void ngx_http_opsauth_rate_key(ngx_http_opsauth_ctx_t *ctx,
 
 /* ngx_http_opsauth_rate_sync.c */
 
-/* as ngx_http_opsauth_rate_check(), where nodes share their quotas; sets
-   ctx->rated */
-ngx_int_t ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx);
+/* as ngx_http_opsauth_rate_check(), where nodes share their quotas; slot: the
+   account's. Sets ctx->rated */
+ngx_int_t ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx,
+    ngx_opsauth_rate_slot_t *slot);
 
 /* it goes on, if that is what it waited for */
 void ngx_http_opsauth_rate_resume(ngx_http_opsauth_ctx_t *ctx);
@@ -119,12 +120,12 @@ void ngx_http_opsauth_rate_leave(ngx_http_opsauth_ctx_t *ctx);
 
 /* ngx_http_opsauth_rate_chunk.c */
 
-/* NGX_OK: the request waits for a chunk, and will be woken with ctx->rate.answer;
-   NGX_DECLINED: nobody can be asked */
 /* ticks until Redis may have one more; tat: by limit */
 uint64_t ngx_http_opsauth_rate_until(const oa_rate_t *limits,
     const uint64_t *tat, uint64_t now);
 
+/* NGX_OK: the request waits for a chunk, and will be woken with ctx->rate.answer;
+   NGX_DECLINED: nobody can be asked */
 ngx_int_t ngx_http_opsauth_rate_wait(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_rate_slot_t *slot);
 

@@ -44,24 +44,10 @@ static ngx_int_t ngx_http_opsauth_rate_own(ngx_http_opsauth_ctx_t *ctx,
 
 
 ngx_int_t
-ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx)
+ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx,
+    ngx_opsauth_rate_slot_t *slot)
 {
-    uint64_t                  now;
-    ngx_uint_t                left;
-    ngx_opsauth_rate_t       *rate;
-    ngx_opsauth_rate_key_t    key;
-    ngx_opsauth_rate_slot_t  *slot;
-
-    rate = &ctx->store->rate;
-    now = ngx_opsauth_rate_now();
-
-    ctx->rate.now = now;
-    ctx->rate.credits = 0;
-    ctx->rate.retry = 0;
-
-    ngx_http_opsauth_rate_key(ctx, &key);
-
-    slot = ngx_opsauth_rate_slot(rate, NGX_OPSAUTH_RATE_ACCOUNTS, &key, now);
+    ngx_uint_t  left;
 
     if (ctx->rated == NGX_HTTP_OPSAUTH_RATE_WAITS) {
         return ngx_http_opsauth_rate_judge(ctx, slot, ctx->rate.answer);

@@ -47,6 +47,7 @@ static ngx_opsauth_status_e ngx_http_opsauth_fall_back(
 static void ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
     ngx_opsauth_status_e status, u_char *data, size_t len);
 static void ngx_http_opsauth_wake(ngx_event_t *ev);
+static void ngx_http_opsauth_run_phases(ngx_http_request_t *r);
 static void ngx_http_opsauth_leave(void *data);
 
 
@@ -532,30 +533,19 @@ ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
 static void
 ngx_http_opsauth_wake(ngx_event_t *ev)
 {
-    ngx_connection_t        *c;
-    ngx_http_request_t      *r;
-    ngx_http_opsauth_ctx_t  *ctx;
+    ngx_http_opsauth_ctx_t  *ctx = ev->data;
 
-    ctx = ev->data;
-    r = ctx->request;
-    c = r->connection;
+    ngx_http_opsauth_resume(ctx->request, ngx_http_opsauth_run_phases);
+}
 
-    ngx_http_set_log_request(c->log, r);
 
-    r->read_event_handler = ngx_http_block_reading;
+/* as nginx does it where an event is the request's own */
 
-    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
-        ngx_http_run_posted_requests(c);
-        return;
-    }
-
-    /* as nginx does it where an event is the request's own */
-
+static void
+ngx_http_opsauth_run_phases(ngx_http_request_t *r)
+{
     r->write_event_handler = ngx_http_core_run_phases;
     ngx_http_core_run_phases(r);
-
-    ngx_http_run_posted_requests(c);
 }
 
 

@@ -189,10 +189,7 @@ ngx_http_opsauth_status_headers(ngx_http_request_t *r, ngx_uint_t format,
         return NGX_OK;
     }
 
-    if (ngx_http_opsauth_status_policy(r, &value) != NGX_OK
-        || ngx_http_opsauth_add_header(r, "Content-Security-Policy", &value)
-           != NGX_OK)
-    {
+    if (ngx_http_opsauth_status_policy(r) != NGX_OK) {
         return NGX_ERROR;
     }
 

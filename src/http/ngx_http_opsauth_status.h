@@ -14,6 +14,7 @@
 #define NGX_HTTP_OPSAUTH_STATUS_H
 
 #include "ngx_http_opsauth.h"
+#include "ngx_http_opsauth_text.h"
 
 
 #define NGX_HTTP_OPSAUTH_STATUS_JSON        1
@@ -82,16 +83,6 @@ typedef struct {
 } ngx_http_opsauth_row_t;
 
 
-/* text in pieces of the request's pool */
-typedef struct {
-    ngx_pool_t  *pool;
-    u_char      *start;
-    u_char      *last;
-    u_char      *end;
-    unsigned     failed:1;              /* no memory: what there is, is cut */
-} ngx_http_opsauth_text_buf_t;
-
-
 /* ngx_http_opsauth_status.c */
 
 /* opsauth_status [json | prometheus | html] */
@@ -140,11 +131,6 @@ ngx_str_t ngx_http_opsauth_feed_mode_name(
 
 /* ngx_http_opsauth_status_text.c */
 
-void ngx_http_opsauth_text_put(ngx_http_opsauth_text_buf_t *text,
-    const u_char *data, size_t len);
-/* one piece of it is 1024 bytes at most */
-void ngx_cdecl ngx_http_opsauth_text_add(ngx_http_opsauth_text_buf_t *text,
-    const char *fmt, ...);
 /* seconds, of us */
 void ngx_http_opsauth_text_seconds(ngx_http_opsauth_text_buf_t *text,
     uint64_t us);
@@ -160,10 +146,8 @@ void ngx_http_opsauth_status_json(ngx_http_opsauth_text_buf_t *text,
 /* refresh: seconds between one look and the next, 0: none */
 void ngx_http_opsauth_status_html(ngx_http_opsauth_text_buf_t *text,
     ngx_http_opsauth_snapshot_t *stores, ngx_uint_t n, ngx_uint_t refresh);
-/* Content-Security-Policy: nothing but the page's own style sheet. NGX_ERROR:
-   no memory, or no SHA-256 */
-ngx_int_t ngx_http_opsauth_status_policy(ngx_http_request_t *r,
-    ngx_str_t *policy);
+/* Content-Security-Policy of that page; NGX_ERROR: no memory, or no SHA-256 */
+ngx_int_t ngx_http_opsauth_status_policy(ngx_http_request_t *r);
 
 
 /* one word of this process': nobody else writes it, others read it */

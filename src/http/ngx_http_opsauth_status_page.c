@@ -8,14 +8,6 @@
 
 #include "ngx_http_opsauth_status.h"
 
-#include <openssl/evp.h>
-
-
-#define NGX_HTTP_OPSAUTH_STATUS_POLICY                                        \
-    "default-src 'none'; base-uri 'none'; form-action 'none'; "               \
-    "frame-ancestors 'none'; style-src 'sha256-"
-
-
 static void ngx_http_opsauth_page_store(ngx_http_opsauth_text_buf_t *text,
     ngx_http_opsauth_snapshot_t *store);
 static void ngx_http_opsauth_page_glance(ngx_http_opsauth_text_buf_t *text,
@@ -471,42 +463,7 @@ ngx_http_opsauth_page_date(ngx_http_opsauth_text_buf_t *text,
 
 
 ngx_int_t
-ngx_http_opsauth_status_policy(ngx_http_request_t *r, ngx_str_t *policy)
+ngx_http_opsauth_status_policy(ngx_http_request_t *r)
 {
-    u_char      digest[EVP_MAX_MD_SIZE], *p;
-    unsigned    len;
-    ngx_str_t   hash, text;
-
-    if (EVP_Digest(ngx_http_opsauth_status_style,
-                   sizeof(ngx_http_opsauth_status_style) - 1, digest, &len,
-                   EVP_sha256(), NULL)
-        != 1)
-    {
-        ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
-                      "opsauth: libcrypto could not make a digest");
-        return NGX_ERROR;
-    }
-
-    hash.len = len;
-    hash.data = digest;
-
-    policy->data = ngx_pnalloc(r->pool,
-                               sizeof(NGX_HTTP_OPSAUTH_STATUS_POLICY)
-                               + ngx_base64_encoded_length(len));
-    if (policy->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    p = ngx_cpymem(policy->data, NGX_HTTP_OPSAUTH_STATUS_POLICY,
-                   sizeof(NGX_HTTP_OPSAUTH_STATUS_POLICY) - 1);
-
-    text.data = p;
-    ngx_encode_base64(&text, &hash);
-
-    p += text.len;
-    *p++ = '\'';
-
-    policy->len = p - policy->data;
-
-    return NGX_OK;
+    return ngx_http_opsauth_add_policy(r, ngx_http_opsauth_status_style, NULL);
 }

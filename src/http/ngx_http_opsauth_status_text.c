@@ -9,12 +9,6 @@
 #include <jansson.h>
 
 
-#define NGX_HTTP_OPSAUTH_TEXT_SIZE   16384
-#define NGX_HTTP_OPSAUTH_TEXT_PIECE  1024
-
-
-static u_char *ngx_http_opsauth_text_room(ngx_http_opsauth_text_buf_t *text,
-    size_t len);
 static void ngx_http_opsauth_prometheus_row(ngx_http_opsauth_text_buf_t *text,
     ngx_http_opsauth_snapshot_t *store, const ngx_http_opsauth_row_t *row);
 static void ngx_http_opsauth_prometheus_histogram(
@@ -38,38 +32,6 @@ static const char *const  ngx_http_opsauth_types[] = {
 
 
 void
-ngx_http_opsauth_text_put(ngx_http_opsauth_text_buf_t *text,
-    const u_char *data, size_t len)
-{
-    u_char  *p;
-
-    p = ngx_http_opsauth_text_room(text, len);
-
-    if (p) {
-        text->last = ngx_cpymem(p, data, len);
-    }
-}
-
-
-void ngx_cdecl
-ngx_http_opsauth_text_add(ngx_http_opsauth_text_buf_t *text, const char *fmt,
-    ...)
-{
-    u_char   *p;
-    va_list   args;
-
-    p = ngx_http_opsauth_text_room(text, NGX_HTTP_OPSAUTH_TEXT_PIECE);
-
-    if (p) {
-        va_start(args, fmt);
-        text->last = ngx_vslprintf(p, p + NGX_HTTP_OPSAUTH_TEXT_PIECE, fmt,
-                                   args);
-        va_end(args);
-    }
-}
-
-
-void
 ngx_http_opsauth_text_seconds(ngx_http_opsauth_text_buf_t *text, uint64_t us)
 {
     u_char  *p;
@@ -85,41 +47,6 @@ ngx_http_opsauth_text_seconds(ngx_http_opsauth_text_buf_t *text, uint64_t us)
     for (p = text->last; p[-1] == '0'; p--) { /* void */ }
 
     text->last = (p[-1] == '.') ? p - 1 : p;
-}
-
-
-static u_char *
-ngx_http_opsauth_text_room(ngx_http_opsauth_text_buf_t *text, size_t len)
-{
-    u_char  *p;
-    size_t   used, size;
-
-    if (text->failed) {
-        return NULL;
-    }
-
-    if (text->start && len <= (size_t) (text->end - text->last)) {
-        return text->last;
-    }
-
-    used = text->last - text->start;
-    size = ngx_max(NGX_HTTP_OPSAUTH_TEXT_SIZE, 2 * (used + len));
-
-    p = ngx_pnalloc(text->pool, size);
-    if (p == NULL) {
-        text->failed = 1;
-        return NULL;
-    }
-
-    if (used) {
-        ngx_memcpy(p, text->start, used);
-    }
-
-    text->start = p;
-    text->last = p + used;
-    text->end = p + size;
-
-    return text->last;
 }
 
 

@@ -20,7 +20,7 @@ static void ngx_http_opsauth_invalid(ngx_conf_t *cf, ngx_str_t *value,
 
 
 char *
-ngx_http_opsauth_text(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_opsauth_string(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_str_t  *value, *field;
 

@@ -257,6 +257,46 @@ ngx_http_opsauth_oauth_grant(ngx_http_opsauth_oauth_t *oauth)
 }
 
 
+ngx_http_opsauth_oauth_grant_t *
+ngx_http_opsauth_oauth_presented(ngx_http_opsauth_oauth_t *oauth,
+    oa_str_t *name, ngx_int_t *rc)
+{
+    oa_str_t                         token;
+    ngx_http_opsauth_oauth_grant_t  *grant;
+
+    token = oa_form_get(&oauth->form, "token");
+
+    if (token.data == NULL) {
+        *rc = ngx_http_opsauth_oauth_invalid_request(oauth,
+                                                     "token is missing");
+        return NULL;
+    }
+
+    grant = ngx_http_opsauth_oauth_grant(oauth);
+    if (grant == NULL) {
+        *rc = ngx_http_opsauth_oauth_failed(oauth);
+        return NULL;
+    }
+
+    if (token.len > OA_BEARER_MAX) {
+        name->len = 0;
+        name->data = NULL;
+        return grant;
+    }
+
+    grant->presented = token;
+
+    if (ngx_http_opsauth_oauth_family(token, name) == NGX_OK) {
+        grant->is_refresh = 1;
+
+    } else {
+        *name = token;
+    }
+
+    return grant;
+}
+
+
 ngx_int_t
 ngx_http_opsauth_oauth_narrow(ngx_http_opsauth_oauth_t *oauth,
     oa_str_t requested, oa_str_t allowed)

@@ -64,6 +64,14 @@ ngx_http_opsauth_oauth_grant_t *ngx_http_opsauth_oauth_grant(
     ngx_http_opsauth_oauth_t *oauth);
 
 /*
+ * The form's "token", of revoke and introspect: sets grant->presented and
+ * is_refresh, and name, by whose digest its record is found; null: no token is
+ * that long. NULL: *rc is what the step returns.
+ */
+ngx_http_opsauth_oauth_grant_t *ngx_http_opsauth_oauth_presented(
+    ngx_http_opsauth_oauth_t *oauth, oa_str_t *name, ngx_int_t *rc);
+
+/*
  * grant->scopes: what is requested (NULL: all), within allowed, the client's
  * and the account's. NGX_DECLINED: more is requested; NGX_ERROR: a record is
  * malformed

@@ -95,7 +95,7 @@ ngx_http_opsauth_oauth_introspect_asker(ngx_http_opsauth_oauth_t *oauth)
 static ngx_int_t
 ngx_http_opsauth_oauth_introspect_token(ngx_http_opsauth_oauth_t *oauth)
 {
-    oa_str_t                         token, name;
+    oa_str_t                         name;
     ngx_int_t                        rc;
     const char                      *reason;
     ngx_http_opsauth_oauth_grant_t  *grant;
@@ -113,31 +113,21 @@ ngx_http_opsauth_oauth_introspect_token(ngx_http_opsauth_oauth_t *oauth)
                                             reason);
     }
 
-    token = oa_form_get(&oauth->form, "token");
-
-    if (token.data == NULL) {
-        return ngx_http_opsauth_oauth_invalid_request(oauth,
-                                                      "token is missing");
-    }
-
-    grant = ngx_http_opsauth_oauth_grant(oauth);
+    grant = ngx_http_opsauth_oauth_presented(oauth, &name, &rc);
     if (grant == NULL) {
-        return ngx_http_opsauth_oauth_failed(oauth);
+        return rc;
     }
 
-    if (token.len > OA_BEARER_MAX) {
+    if (name.data == NULL) {
         return ngx_http_opsauth_oauth_inactive(oauth, "no token is that long");
     }
 
-    grant->presented = token;
-
-    if (ngx_http_opsauth_oauth_family(token, &name) == NGX_OK) {
-        grant->is_refresh = 1;
+    if (grant->is_refresh) {
         rc = ngx_http_opsauth_oauth_find(oauth, "refresh:", name,
                                         NGX_HTTP_OPSAUTH_OAUTH_FAMILY_FIELDS,
                                         ngx_http_opsauth_oauth_family_fields);
     } else {
-        rc = ngx_http_opsauth_oauth_find(oauth, "credential:", token,
+        rc = ngx_http_opsauth_oauth_find(oauth, "credential:", name,
                                         NGX_HTTP_OPSAUTH_OAUTH_ACCESS_FIELDS,
                                         ngx_http_opsauth_oauth_access_fields);
     }

@@ -8,25 +8,10 @@
  * size, so that zoom and large print reflow into one column.
  */
 
-#include <openssl/evp.h>
-
 #include "ngx_http_opsauth_oauth_page.h"
 
 
-#define NGX_HTTP_OPSAUTH_OAUTH_PAGE_SIZE  8192
-
-#define NGX_HTTP_OPSAUTH_OAUTH_POLICY                                         \
-    "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; "           \
-    "style-src 'sha256-"
-
-
-static void ngx_http_opsauth_oauth_page_put(
-    ngx_http_opsauth_oauth_page_t *page, const u_char *data, size_t len);
-static u_char *ngx_http_opsauth_oauth_page_room(
-    ngx_http_opsauth_oauth_page_t *page, size_t len);
 static ngx_int_t ngx_http_opsauth_oauth_page_headers(ngx_http_request_t *r);
-static ngx_int_t ngx_http_opsauth_oauth_page_policy(ngx_http_request_t *r,
-    ngx_str_t *form_action);
 
 
 static const char  ngx_http_opsauth_oauth_style[] =
@@ -81,6 +66,7 @@ ngx_http_opsauth_oauth_page_begin(ngx_http_opsauth_oauth_page_t *page,
     ngx_memzero(page, sizeof(ngx_http_opsauth_oauth_page_t));
 
     page->oauth = oauth;
+    page->text.pool = oauth->request->pool;
 
     ngx_http_opsauth_oauth_page_html(page,
         "<!DOCTYPE html>\n"
@@ -103,8 +89,8 @@ void
 ngx_http_opsauth_oauth_page_html(ngx_http_opsauth_oauth_page_t *page,
     const char *html)
 {
-    ngx_http_opsauth_oauth_page_put(page, (const u_char *) html,
-                                    ngx_strlen(html));
+    ngx_http_opsauth_text_put(&page->text, (const u_char *) html,
+                              ngx_strlen(html));
 }
 
 
@@ -116,62 +102,12 @@ ngx_http_opsauth_oauth_page_text(ngx_http_opsauth_oauth_page_t *page,
     u_char  *p;
 
     len = oa_html_escape(text, NULL);
-    p = ngx_http_opsauth_oauth_page_room(page, len);
+    p = ngx_http_opsauth_text_room(&page->text, len);
 
     if (p) {
         (void) oa_html_escape(text, p);
-        page->last += len;
+        page->text.last = p + len;
     }
-}
-
-
-static void
-ngx_http_opsauth_oauth_page_put(ngx_http_opsauth_oauth_page_t *page,
-    const u_char *data, size_t len)
-{
-    u_char  *p;
-
-    p = ngx_http_opsauth_oauth_page_room(page, len);
-
-    if (p) {
-        page->last = ngx_cpymem(p, data, len);
-    }
-}
-
-
-static u_char *
-ngx_http_opsauth_oauth_page_room(ngx_http_opsauth_oauth_page_t *page,
-    size_t len)
-{
-    u_char  *p;
-    size_t   used, size;
-
-    if (page->failed) {
-        return NULL;
-    }
-
-    if (len <= (size_t) (page->end - page->last)) {
-        return page->last;
-    }
-
-    used = page->last - page->start;
-    size = ngx_max(NGX_HTTP_OPSAUTH_OAUTH_PAGE_SIZE, 2 * (used + len));
-
-    p = ngx_pnalloc(page->oauth->request->pool, size);
-    if (p == NULL) {
-        page->failed = 1;
-        return NULL;
-    }
-
-    if (used) {
-        ngx_memcpy(p, page->start, used);
-    }
-
-    page->start = p;
-    page->last = p + used;
-    page->end = p + size;
-
-    return page->last;
 }
 
 
@@ -188,16 +124,18 @@ ngx_http_opsauth_oauth_page_send(ngx_http_opsauth_oauth_page_t *page,
 
     ngx_http_opsauth_oauth_page_html(page, "</main>\n</body>\n</html>\n");
 
-    if (page->failed
+    if (page->text.failed
         || ngx_http_opsauth_oauth_page_headers(oauth->request) != NGX_OK
-        || ngx_http_opsauth_oauth_page_policy(oauth->request, form_action)
+        || ngx_http_opsauth_add_policy(oauth->request,
+                                       ngx_http_opsauth_oauth_style,
+                                       form_action)
            != NGX_OK)
     {
         return ngx_http_opsauth_oauth_failed(oauth);
     }
 
-    body.len = page->last - page->start;
-    body.data = page->start;
+    body.len = page->text.last - page->text.start;
+    body.data = page->text.start;
 
     return ngx_http_opsauth_oauth_send(oauth, status, &type, &body, NULL);
 }
@@ -290,57 +228,4 @@ ngx_http_opsauth_oauth_page_headers(ngx_http_request_t *r)
     }
 
     return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_opsauth_oauth_page_policy(ngx_http_request_t *r,
-    ngx_str_t *form_action)
-{
-    u_char       digest[EVP_MAX_MD_SIZE], *p;
-    unsigned     len;
-    ngx_str_t    hash, text, policy, none;
-
-    if (EVP_Digest(ngx_http_opsauth_oauth_style,
-                   sizeof(ngx_http_opsauth_oauth_style) - 1, digest, &len,
-                   EVP_sha256(), NULL)
-        != 1)
-    {
-        ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
-                      "opsauth: libcrypto could not make a digest");
-        return NGX_ERROR;
-    }
-
-    hash.len = len;
-    hash.data = digest;
-
-    ngx_str_set(&none, "'none'");
-
-    if (form_action == NULL) {
-        form_action = &none;
-    }
-
-    policy.data = ngx_pnalloc(r->pool,
-                              sizeof(NGX_HTTP_OPSAUTH_OAUTH_POLICY) - 1
-                              + ngx_base64_encoded_length(len)
-                              + sizeof("'; form-action ") - 1
-                              + form_action->len);
-    if (policy.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    p = ngx_cpymem(policy.data, NGX_HTTP_OPSAUTH_OAUTH_POLICY,
-                   sizeof(NGX_HTTP_OPSAUTH_OAUTH_POLICY) - 1);
-
-    text.data = p;
-    ngx_encode_base64(&text, &hash);
-
-    p = ngx_cpymem(p + text.len, "'; form-action ",
-                   sizeof("'; form-action ") - 1);
-    p = ngx_cpymem(p, form_action->data, form_action->len);
-
-    policy.len = p - policy.data;
-
-    return ngx_http_opsauth_add_header(r, "Content-Security-Policy",
-                                         &policy);
 }

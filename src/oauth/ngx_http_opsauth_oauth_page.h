@@ -1,6 +1,5 @@
 /*
- * HTML pages for people: a text that grows in the request's pool, one look for
- * all of them, and the headers that keep them from being framed, cached,
+ * HTML pages for people: one look for all of them, and the headers that keep them from being framed, cached,
  * scripted or leaked.
  */
 
@@ -8,16 +7,14 @@
 #define NGX_HTTP_OPSAUTH_OAUTH_PAGE_H
 
 #include "ngx_http_opsauth_oauth.h"
+#include "ngx_http_opsauth_text.h"
 
 #include "oa_authorize.h"
 
 
 typedef struct {
-    ngx_http_opsauth_oauth_t  *oauth;
-    u_char                    *start;
-    u_char                    *last;
-    u_char                    *end;
-    unsigned                   failed:1;    /* no memory: it won't be sent */
+    ngx_http_opsauth_oauth_t     *oauth;
+    ngx_http_opsauth_text_buf_t   text;     /* failed: it won't be sent */
 } ngx_http_opsauth_oauth_page_t;
 
 

@@ -35,38 +35,23 @@ ngx_http_opsauth_oauth_revoke(ngx_http_opsauth_oauth_t *oauth)
 static ngx_int_t
 ngx_http_opsauth_oauth_revoke_token(ngx_http_opsauth_oauth_t *oauth)
 {
-    oa_str_t                         token, name;
-    const char                      *middle;
+    oa_str_t                         name;
+    ngx_int_t                        rc;
     ngx_http_opsauth_oauth_grant_t  *grant;
 
-    token = oa_form_get(&oauth->form, "token");
-
-    if (token.data == NULL) {
-        return ngx_http_opsauth_oauth_invalid_request(oauth,
-                                                      "token is missing");
-    }
-
-    grant = ngx_http_opsauth_oauth_grant(oauth);
+    grant = ngx_http_opsauth_oauth_presented(oauth, &name, &rc);
     if (grant == NULL) {
-        return ngx_http_opsauth_oauth_failed(oauth);
+        return rc;
     }
 
-    if (token.len > OA_BEARER_MAX) {
+    if (name.data == NULL) {
         return ngx_http_opsauth_oauth_revoke_done(oauth);
     }
 
-    grant->presented = token;
-
-    if (ngx_http_opsauth_oauth_family(token, &name) == NGX_OK) {
-        grant->is_refresh = 1;
-        middle = "refresh:";
-
-    } else {
-        name = token;
-        middle = "credential:";
-    }
-
-    if (ngx_http_opsauth_oauth_find(oauth, middle, name, 1,
+    if (ngx_http_opsauth_oauth_find(oauth,
+                                    grant->is_refresh ? "refresh:"
+                                                      : "credential:",
+                                    name, 1,
                                     ngx_http_opsauth_oauth_revoke_client)
         != NGX_OK)
     {

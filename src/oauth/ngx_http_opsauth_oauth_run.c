@@ -23,6 +23,7 @@ static ngx_int_t ngx_http_opsauth_oauth_copy(ngx_pool_t *pool,
     ngx_opsauth_reply_t *to, ngx_opsauth_reply_t *from, ngx_uint_t depth);
 static ngx_int_t ngx_http_opsauth_oauth_go_on(ngx_http_opsauth_oauth_t *oauth);
 static void ngx_http_opsauth_oauth_wake(ngx_event_t *ev);
+static void ngx_http_opsauth_oauth_resumed(ngx_http_request_t *r);
 static void ngx_http_opsauth_oauth_cleanup(void *data);
 
 
@@ -120,29 +121,13 @@ ngx_int_t
 ngx_http_opsauth_oauth_wait(ngx_http_opsauth_oauth_t *oauth,
     ngx_http_opsauth_oauth_step_pt next)
 {
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    r = oauth->request;
-    c = r->connection;
-
     oauth->next = next;
 
     if (oauth->pending == 0) {
         return ngx_http_opsauth_oauth_go_on(oauth);
     }
 
-    r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_request_empty_handler;
-
-    if (c->read->ready) {
-        ngx_post_event(c->read, &ngx_posted_events);
-
-    } else if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return NGX_AGAIN;
+    return ngx_http_opsauth_suspend(oauth->request);
 }
 
 
@@ -262,26 +247,20 @@ ngx_http_opsauth_oauth_go_on(ngx_http_opsauth_oauth_t *oauth)
 static void
 ngx_http_opsauth_oauth_wake(ngx_event_t *ev)
 {
-    ngx_connection_t          *c;
-    ngx_http_request_t        *r;
-    ngx_http_opsauth_oauth_t  *oauth;
+    ngx_http_opsauth_oauth_t  *oauth = ev->data;
 
-    oauth = ev->data;
-    r = oauth->request;
-    c = r->connection;
+    ngx_http_opsauth_resume(oauth->request, ngx_http_opsauth_oauth_resumed);
+}
 
-    ngx_http_set_log_request(c->log, r);
 
-    r->read_event_handler = ngx_http_block_reading;
+static void
+ngx_http_opsauth_oauth_resumed(ngx_http_request_t *r)
+{
+    ngx_http_opsauth_ctx_t  *ctx;
 
-    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+    ctx = ngx_http_get_module_ctx(r, ngx_http_opsauth_module);
 
-    } else {
-        ngx_http_opsauth_oauth_run(oauth, ngx_http_opsauth_oauth_go_on);
-    }
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_opsauth_oauth_run(ctx->oauth, ngx_http_opsauth_oauth_go_on);
 }
 
 

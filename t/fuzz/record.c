@@ -152,6 +152,19 @@ same_words(oa_str_t set, oa_str_t field)
 }
 
 
+/* the length of what was packed, 0: nothing was, and a field is to blame */
+
+static size_t
+packed(oa_rc_t rc, oa_str_t field, size_t len)
+{
+    must(rc != OA_ERROR);
+    must((rc == OA_INVALID) == (field.data != NULL));
+    must(rc != OA_OK || (len > 0 && len <= OA_RECORD_MAX));
+
+    return rc == OA_OK ? len : 0;
+}
+
+
 static void
 pack_credential(fuzz_t *in, unsigned char *block, size_t *len)
 {
@@ -168,16 +181,11 @@ pack_credential(fuzz_t *in, unsigned char *block, size_t *len)
 
     *len = 0;
     rc = oa_credential_pack(v, &hasher, block, len, &field);
+    *len = packed(rc, field, *len);
 
-    must(rc != OA_ERROR);
-    must((rc == OA_INVALID) == (field.data != NULL));
-
-    if (rc != OA_OK) {
-        *len = 0;
+    if (*len == 0) {
         return;
     }
-
-    must(*len <= OA_RECORD_MAX);
 
     for (i = 0; i < OA_CREDENTIAL_FIELDS; i++) {
         /* the command line checks by the same forms */
@@ -225,16 +233,11 @@ pack_account(fuzz_t *in, unsigned char *block, size_t *len)
 
     *len = 0;
     rc = oa_account_pack(id, v, block, len, &field);
+    *len = packed(rc, field, *len);
 
-    must(rc != OA_ERROR);
-    must((rc == OA_INVALID) == (field.data != NULL));
-
-    if (rc != OA_OK) {
-        *len = 0;
+    if (*len == 0) {
         return;
     }
-
-    must(*len <= OA_RECORD_MAX);
 
     copy = fuzz_copy(in, block, *len);
 
