@@ -125,13 +125,7 @@ cli_account_list(cli_t *cli)
         cli_table_add(&table, cli_record_get(r, "rate"));
     }
 
-    if (cli->json) {
-        cli_json_print(list);
-        return CLI_OK;
-    }
-
-    json_decref(list);
-    cli_table_print(&table);
+    cli_list_print(cli->json, list, &table);
 
     return CLI_OK;
 }

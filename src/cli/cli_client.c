@@ -272,13 +272,7 @@ client_list(cli_t *cli)
         }
     }
 
-    if (cli->json) {
-        cli_json_print(list);
-        return CLI_OK;
-    }
-
-    json_decref(list);
-    cli_table_print(&table);
+    cli_list_print(cli->json, list, &table);
 
     return CLI_OK;
 }

@@ -172,6 +172,19 @@ cli_json_print(json_t *value)
 
 
 void
+cli_list_print(int json, json_t *list, const cli_table_t *table)
+{
+    if (json) {
+        cli_json_print(list);
+        return;
+    }
+
+    json_decref(list);
+    cli_table_print(table);
+}
+
+
+void
 cli_json_wipe(json_t *secret)
 {
     OPENSSL_cleanse((void *) json_string_value(secret),

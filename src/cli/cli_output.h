@@ -43,6 +43,8 @@ void cli_table_print(const cli_table_t *table);
 
 /* consumes the value */
 void cli_json_print(json_t *value);
+/* one of the two that were made side by side; consumes both */
+void cli_list_print(int json, json_t *list, const cli_table_t *table);
 /* of a string that holds a secret: wipes it and gives it back */
 void cli_json_wipe(json_t *secret);
 json_t *cli_json_str(oa_str_t text);    /* absent: null */

@@ -345,6 +345,22 @@ ngx_http_opsauth_oauth_narrow(ngx_http_opsauth_oauth_t *oauth,
 
 
 ngx_int_t
+ngx_http_opsauth_oauth_not_narrowed(ngx_http_opsauth_oauth_t *oauth,
+    ngx_int_t rc)
+{
+    if (rc == NGX_ERROR) {
+        return ngx_http_opsauth_oauth_unavailable(oauth,
+                                                  "scopes are malformed");
+    }
+
+    return ngx_http_opsauth_oauth_error(oauth, NGX_HTTP_BAD_REQUEST,
+                                        "invalid_scope",
+                                        "the scope is malformed, or more than "
+                                        "is granted", NULL);
+}
+
+
+ngx_int_t
 ngx_http_opsauth_oauth_new_access(ngx_http_opsauth_oauth_t *oauth)
 {
     u_char                          *p;

@@ -79,6 +79,10 @@ ngx_http_opsauth_oauth_grant_t *ngx_http_opsauth_oauth_presented(
 ngx_int_t ngx_http_opsauth_oauth_narrow(ngx_http_opsauth_oauth_t *oauth,
     oa_str_t requested, oa_str_t allowed);
 
+/* answers where that was not NGX_OK */
+ngx_int_t ngx_http_opsauth_oauth_not_narrowed(ngx_http_opsauth_oauth_t *oauth,
+    ngx_int_t rc);
+
 /* a new access token, valid as the account has it; NGX_ERROR: failed */
 ngx_int_t ngx_http_opsauth_oauth_new_access(ngx_http_opsauth_oauth_t *oauth);
 

@@ -230,16 +230,8 @@ ngx_http_opsauth_oauth_refresh_account(ngx_http_opsauth_oauth_t *oauth)
     rc = ngx_http_opsauth_oauth_narrow(oauth,
                                oa_form_get(&oauth->form, "scope"),
                                fields[NGX_HTTP_OPSAUTH_OAUTH_FAMILY_SCOPES]);
-    if (rc == NGX_ERROR) {
-        return ngx_http_opsauth_oauth_unavailable(oauth,
-                                                  "scopes are malformed");
-    }
-
     if (rc != NGX_OK) {
-        return ngx_http_opsauth_oauth_error(oauth, NGX_HTTP_BAD_REQUEST,
-                                            "invalid_scope",
-                                            "the scope is malformed, or more "
-                                            "than was granted", NULL);
+        return ngx_http_opsauth_oauth_not_narrowed(oauth, rc);
     }
 
     grant->subject = fields[NGX_HTTP_OPSAUTH_OAUTH_FAMILY_SUBJECT];

@@ -118,16 +118,8 @@ ngx_http_opsauth_oauth_token_account(ngx_http_opsauth_oauth_t *oauth)
     rc = ngx_http_opsauth_oauth_narrow(oauth,
                                        oa_form_get(&oauth->form, "scope"),
                                        oauth->client.scopes);
-    if (rc == NGX_ERROR) {
-        return ngx_http_opsauth_oauth_unavailable(oauth,
-                                                  "scopes are malformed");
-    }
-
     if (rc != NGX_OK) {
-        return ngx_http_opsauth_oauth_error(oauth, NGX_HTTP_BAD_REQUEST,
-                                            "invalid_scope",
-                                            "the scope is malformed, or more "
-                                            "than is granted", NULL);
+        return ngx_http_opsauth_oauth_not_narrowed(oauth, rc);
     }
 
     /* nobody but the client itself: RFC 9068 section 2.2 has it so, too */

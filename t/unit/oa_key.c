@@ -1,6 +1,7 @@
 /* API keys: src/core/oa_key.c */
 
 #include "oa_bearer.h"
+#include "oa_crc32_naive.h"
 #include "oa_key.h"
 #include "tap.h"
 
@@ -13,28 +14,6 @@ static oa_str_t
 str(const char *s)
 {
     return (oa_str_t) { strlen(s), (const unsigned char *) s };
-}
-
-
-/* CRC-32 bit by bit, to compare with */
-
-static uint32_t
-naive_crc(const unsigned char *p, size_t len)
-{
-    int       k;
-    uint32_t  crc;
-
-    crc = 0xffffffff;
-
-    while (len--) {
-        crc ^= *p++;
-
-        for (k = 0; k < 8; k++) {
-            crc = (crc & 1) ? crc >> 1 ^ 0xedb88320 : crc >> 1;
-        }
-    }
-
-    return ~crc;
 }
 
 
