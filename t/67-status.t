@@ -106,7 +106,7 @@ subtest 'how it is asked' => sub {
     is($t->get('/html')->header('Refresh'), '5', 'the page comes again');
     is($t->get('/html?refresh=0')->header('Refresh'), undef, 'not where it is told not to');
     is($t->get('/json')->header('Refresh'), undef, 'nor JSON');
-    like($t->get('/html')->header('Content-Security-Policy'), qr/^default-src 'none';.*style-src 'sha256-[A-Za-z0-9+\/]{43}='$/, 'policy');
+    like($t->get('/html')->header('Content-Security-Policy'), qr/^default-src 'none';.*style-src 'sha256-[A-Za-z0-9+\/]{43}='; form-action 'none'$/, 'policy');
 
     is($t->get('/closed')->status, 403, 'deny');
     is($t->get('/guarded')->status, 401, 'opsauth: nobody');
