@@ -62,7 +62,7 @@ my %DIRECTIVES = (
 
     redis => ['redis://127.0.0.1:1', map({ [$_, qr{expected redis://host\[:port\]}] } qw(on "" 127.0.0.1:6379 http://x)), ['redis://127.0.0.1:65536', qr/port/]],
     (map { ($_ => ['u', ['""', qr/the name of a user in Redis is expected/], ['x' x 256, qr/the name of a user in Redis is expected/]]) } qw(redis_user redis_sentinel_user)),
-    (map { ($_ => ['%%PASSWORD%%', ['/no/such/file', qr/can't be opened \(2: No such file/], ['%%OPEN%%', qr/has mode 0644.*chmod 600/, $OPEN], ['""', $FILE], ['/', qr/mode|must be a file/]]) } qw(redis_password_file redis_sentinel_password_file)),
+    (map { ($_ => ['%%PASSWORD%%', ['/no/such/file', qr/can't be opened \(2: No such file/], ['%%OPEN%%', qr/has mode 0644.*chmod 600/, $OPEN], ['""', $FILE], ['/', qr/must be a file in/]]) } qw(redis_password_file redis_sentinel_password_file)),
     (map { ($_ => ['x.pem', ['""', $FILE]]) } map { "redis_ssl_$_" } qw(trusted_certificate certificate certificate_key password_file)),
     redis_ssl_name => ['redis', map { [$_, qr/the name or the address in Redis' certificate is expected/] } '""', 'x' x 256],
     redis_ssl_ciphers => ['HIGH', map { [$_, qr/a list as "openssl ciphers" shows it is expected/] } '""'],
