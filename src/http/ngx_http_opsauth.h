@@ -548,7 +548,7 @@ extern ngx_conf_enum_t  ngx_http_opsauth_formats[];
 
 /* ngx_http_opsauth_values.c: as nginx's slots; what is wrong is said with the
    value and what helps. cmd->post is a range for _string() (of its length),
-   _number(), _msec() and _sec(), and nginx's table for _enum() and _bitmask() */
+   _number(), _msec() and _sec(), and nginx's table for _enum(), _bitmask() */
 
 char *ngx_http_opsauth_string(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_opsauth_number(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

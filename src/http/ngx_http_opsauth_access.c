@@ -112,9 +112,9 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
 
 
 /*
- * By records: who asks, may they, and is it too often. NGX_OK: ctx->verdict says
- * it. NGX_AGAIN: something is asked for, the request will be woken. Anything else
- * is what the phase returns.
+ * By records: who asks, may they, and is it too often. NGX_OK: ctx->verdict
+ * says it. NGX_AGAIN: something is asked for, the request will be woken.
+ * Anything else is what the phase returns.
  */
 
 static ngx_inline ngx_int_t

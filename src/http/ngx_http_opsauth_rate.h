@@ -124,8 +124,8 @@ void ngx_http_opsauth_rate_leave(ngx_http_opsauth_ctx_t *ctx);
 uint64_t ngx_http_opsauth_rate_until(const oa_rate_t *limits,
     const uint64_t *tat, uint64_t now);
 
-/* NGX_OK: the request waits for a chunk, and will be woken with ctx->rate.answer;
-   NGX_DECLINED: nobody can be asked */
+/* NGX_OK: the request waits for a chunk, and will be woken with
+   ctx->rate.answer; NGX_DECLINED: nobody can be asked */
 ngx_int_t ngx_http_opsauth_rate_wait(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_rate_slot_t *slot);
 

@@ -33,8 +33,8 @@ void ngx_cdecl ngx_http_opsauth_text_add(ngx_http_opsauth_text_buf_t *text,
 /*
  * Adds Content-Security-Policy to the answer: no frame, and nothing in the page
  * but its own style sheet, which is named by its hash, and forms that lead to
- * these sources, by default to none (form_action NULL). NGX_ERROR: no memory, or
- * no SHA-256.
+ * these sources, by default to none (form_action NULL). NGX_ERROR: no memory,
+ * or no SHA-256.
  */
 ngx_int_t ngx_http_opsauth_add_policy(ngx_http_request_t *r, const char *style,
     ngx_str_t *form_action);

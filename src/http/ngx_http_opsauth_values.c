@@ -1,7 +1,7 @@
 /*
  * Values of directives: what nginx's own slots do, but that a mistyped one is
- * answered with the directive, the value and what is expected; and that most are
- * held to a range, which cmd->post points to.
+ * answered with the directive, the value and what is expected; and that most
+ * are held to a range, which cmd->post points to.
  */
 
 #include "ngx_http_opsauth.h"
@@ -259,7 +259,7 @@ ngx_http_opsauth_alternative(u_char *p, u_char *last, ngx_uint_t i,
 }
 
 
-/* of a long value its beginning: nginx cuts off lines, and the rest is needed */
+/* of a long value its beginning: nginx cuts off lines, the rest is needed */
 
 static void
 ngx_http_opsauth_invalid(ngx_conf_t *cf, ngx_str_t *value,

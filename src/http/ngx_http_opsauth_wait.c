@@ -1,6 +1,6 @@
 /*
- * A request that waits for an answer from elsewhere, and goes on when an event of
- * ours was posted. The gateway's access phase and the token service wait alike.
+ * A request that waits for an answer from elsewhere, and goes on when an event
+ * of ours was posted. The access phase and the token service wait alike.
  */
 
 #include "ngx_http_opsauth.h"

@@ -1,6 +1,6 @@
 /*
- * HTML pages for people: one look for all of them, and the headers that keep them from being framed, cached,
- * scripted or leaked.
+ * HTML pages for people: one look for all of them, and the headers that keep
+ * them from being framed, cached, scripted or leaked.
  */
 
 #ifndef NGX_HTTP_OPSAUTH_OAUTH_PAGE_H
