@@ -43,6 +43,10 @@ extern ngx_module_t  ngx_http_opsauth_module;
    would save its registers and guard its stack */
 #define ngx_http_opsauth_rare  static __attribute__((__noinline__))
 
+/* a part of what every request does, which only reads better apart */
+#define ngx_http_opsauth_always                                               \
+    static ngx_inline __attribute__((__always_inline__))
+
 /* directives inside opsauth_store { }; a bit that nginx leaves free */
 #define NGX_HTTP_OPSAUTH_STORE_CONF   0x00020000
 

@@ -29,8 +29,9 @@
 #include "ngx_http_opsauth_usage.h"
 
 
-static ngx_inline ngx_int_t ngx_http_opsauth_judge(ngx_http_request_t *r,
-    ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
+ngx_http_opsauth_always ngx_int_t ngx_http_opsauth_judge(
+    ngx_http_request_t *r, ngx_http_opsauth_loc_conf_t *olcf,
+    ngx_http_opsauth_ctx_t *ctx);
 static oa_reason_t ngx_http_opsauth_check_offline(
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
 static void ngx_http_opsauth_decide(ngx_http_request_t *r,
@@ -117,7 +118,7 @@ ngx_http_opsauth_access_handler(ngx_http_request_t *r)
  * Anything else is what the phase returns.
  */
 
-static ngx_inline ngx_int_t
+ngx_http_opsauth_always ngx_int_t
 ngx_http_opsauth_judge(ngx_http_request_t *r,
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx)
 {
