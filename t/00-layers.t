@@ -24,7 +24,7 @@ my $build = $ENV{TEST_BUILD} // "$root/build";
 # processor's instructions
 my %PURE = map { $_ => 1 } qw(assert.h ctype.h errno.h inttypes.h limits.h stdalign.h
     stdarg.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h strings.h
-    arpa/inet.h netinet/in.h sys/socket.h sys/types.h sys/un.h immintrin.h);
+    arpa/inet.h endian.h netinet/in.h sys/socket.h sys/types.h sys/un.h immintrin.h);
 
 # what the command takes of POSIX besides
 my %POSIX = map { $_ => 1 } qw(fcntl.h fnmatch.h glob.h libgen.h locale.h poll.h pwd.h signal.h
