@@ -44,7 +44,7 @@ MOD_SRC  := ngx_http_opsauth_module.c config src/module.map $(wildcard src/core/
             src/redis/*.[ch] src/shm/*.[ch] src/http/*.[ch] src/oauth/*.[ch])
 
 .PHONY: all module cli unit deps deps-build interop demo demo-stop test check stress soak \
-        binary asan built-in test-asan test-valgrind test-modes fuzz fuzzers \
+        binary asan built-in test-asan test-valgrind test-modes matrix fuzz fuzzers \
         bench compare install uninstall static deb dist release-check clean help
 
 all: module cli
@@ -58,6 +58,7 @@ help:
 	@echo "make test-asan   the suite with AddressSanitizer, UBSan and an nginx without pools"
 	@echo "make test-valgrind  a part of it under valgrind, and such an nginx (T=... for other)"
 	@echo "make test-modes  the suite by reload, with poll, in one process, built in (MODES=poll)"
+	@echo "make matrix      the suite with other versions of nginx, Redis, Valkey (ROWS=debian13-redis)"
 	@echo "make fuzz        every parser with libFuzzer (FUZZ_SECONDS=60 for each, FUZZ=\"jws ...\")"
 	@echo "make stress      the bound on stale answers, for long (STRESS_SECONDS=600)"
 	@echo "make soak        everything at once, for an hour (SOAK_SECONDS=3600)"
@@ -298,6 +299,10 @@ test-valgrind: deps
 test-modes: deps
 	@$(MAKE) --no-print-directory all unit built-in
 	@BUILD="$(BUILD)" t/modes $(or $(MODES),hup poll single static) -- $(T)
+
+# needs root and debootstrap; what has to be named is described in .ci/matrix
+matrix: deps
+	@BUILD="$(BUILD)" T="$(T)" .ci/matrix $(ROWS)
 
 # the same as in the suite, but there for 20 seconds
 stress: all

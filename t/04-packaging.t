@@ -74,7 +74,7 @@ sub version_order {
 }
 
 subtest 'scripts' => sub {
-    for my $script (qw(.ci/build-deb .ci/check-deb .ci/debian-tree .ci/release-check .ci/tests-passed
+    for my $script (qw(.ci/build-deb .ci/check-deb .ci/debian-tree .ci/matrix .ci/release-check .ci/tests-passed
         .ci/version docker/make-secrets docker/healthcheck)) {
         ok(-x "$root/$script", "$script can be run");
         my ($shell) = text($script) =~ m{^#!.*?(bash|sh)$}m;

@@ -36,7 +36,9 @@ sub new {
         $node->cmd('CLUSTER', 'MEET', $nodes[0]{host}, $nodes[0]->port, $nodes[0]{cluster_port});
     }
     for my $i ($self->{slots} ? 0 .. $self->{primaries} - 1 : ()) {
-        $nodes[$i]->cmd('CLUSTER', 'ADDSLOTSRANGE', $self->range($i + 1));
+        my ($first, $last) = $self->range($i + 1);
+        $nodes[$i]->cmd('CLUSTER', $nodes[$i]->version >= 7 ? ('ADDSLOTSRANGE', $first, $last)
+            : ('ADDSLOTS', $first .. $last));
     }
     $self->wait(sub { $_[0]->cmd('CLUSTER', 'INFO') =~ /cluster_known_nodes:\Q$n\E\b/ })
         or die "the nodes do not find each other\n";

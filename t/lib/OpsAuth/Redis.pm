@@ -56,6 +56,28 @@ sub port    { $_[0]{port} }
 sub pid     { $_[0]{pid} }
 sub tls_port { $_[0]{tls_port} }
 
+# a redis-server, or a valkey-server
+sub _binary {
+    my $binary = $ENV{TEST_REDIS_BINARY} // 'redis-server';
+    ($binary) = grep { -x } map { "$_/$binary" } split /:/, $ENV{PATH}
+        unless $binary =~ m{/};
+    die "no redis-server on this machine" unless $binary && -x $binary;
+    return $binary;
+}
+
+# 7.0 of Redis 7.0.15; Valkey begins at 7.2, and goes on from there as Redis 7 would
+my %version;
+
+sub version {
+    my $binary = _binary();
+    return $version{$binary} //= do {
+        open my $said, '-|', $binary, '--version' or die "$binary: $!";
+        my $text = join '', <$said>;
+        close $said;
+        $text =~ /\bv=(\d+\.\d+)/ ? $1 : die "$binary is of no version: $text";
+    };
+}
+
 # as the `redis` directive writes it
 sub url {
     my ($self, $db) = @_;
@@ -71,7 +93,7 @@ sub start {
     my @args = (
         '--save', '', '--appendonly', 'no', '--daemonize', 'no',
         '--dir', $dir, '--dbfilename', 'dump.rdb', '--logfile', "$dir/redis.log",
-        '--enable-debug-command', 'yes',
+        $self->version >= 7 ? ('--enable-debug-command', 'yes') : (),
         $self->{socket} ? ('--port', 0, '--unixsocket', $self->{socket})
                         : ('--port', $self->{port}, '--bind', $self->{host}),
     );
@@ -94,17 +116,14 @@ sub start {
         push @args, '--bind', $self->{host} if $self->{socket};
     }
 
-    # port + 10000, its default, may be some connection's own port
-    push @args, '--cluster-enabled', 'yes',
-        '--cluster-port', $self->{cluster_port} //= OpsAuth::Port->take
-        if $self->{cluster};
+    # port + 10000, its default, may be some connection's own port; Redis 6 knows no other
+    push @args, '--cluster-enabled', 'yes', $self->version >= 7
+        ? ('--cluster-port', $self->{cluster_port} //= OpsAuth::Port->take)
+        : () if $self->{cluster};
+    $self->{cluster_port} //= $self->{port} + 10_000 if $self->{cluster};
 
-    my $binary = $ENV{TEST_REDIS_BINARY} // 'redis-server';
-    ($binary) = grep { -x } map { "$_/$binary" } split /:/, $ENV{PATH}
-        unless $binary =~ m{/};
-    die "no redis-server on this machine" unless $binary && -x $binary;
     $self->{pid} = OpsAuth::Process->spawn(
-        name => 'redis-server', command => [$binary, @args, @{$self->{args}}],
+        name => 'redis-server', command => [_binary(), @args, @{$self->{args}}],
         stdout => "$dir/redis.out", stderr => "$dir/redis.out",
     );
     my $ready = OpsAuth::Process->poll(10, sub {
