@@ -168,8 +168,8 @@ UNIT_SRC := $(wildcard t/unit/*.c)
 UNIT_BIN := $(UNIT_SRC:t/unit/%.c=$(BUILD)/unit/%)
 UNIT_OBJ := $(CORE_SRC:src/core/%.c=$(BUILD)/unit/obj/%.o)
 NGX_INC  := -I$(NGINX_SRC)/src/core -I$(NGINX_SRC)/src/event -I$(NGINX_SRC)/src/event/modules \
-            -I$(NGINX_SRC)/src/os/unix -I$(BUILD)/nginx -Isrc/core -Isrc/shm -Isrc/redis \
-            -Isrc/oauth
+            -I$(NGINX_SRC)/src/event/quic -I$(NGINX_SRC)/src/os/unix -I$(BUILD)/nginx \
+            -Isrc/core -Isrc/shm -Isrc/redis -Isrc/oauth
 
 unit: $(UNIT_BIN)
 
@@ -185,7 +185,7 @@ $(BUILD)/unit/oa_%: t/unit/oa_%.c $(UNIT_OBJ) $(wildcard t/unit/*.h)
 $(BUILD)/unit/ngx_%: t/unit/ngx_%.c $(wildcard t/unit/*.h) $(wildcard src/core/* src/shm/* src/redis/* src/oauth/*_script.*) \
                    | $(BUILD)/nginx/Makefile
 	@mkdir -p $(@D)
-	@$(CC) -O1 -g $(WARN) $(SAN) -It/unit $(NGX_INC) $< -lhiredis -lcrypto -lpthread -o $@
+	@$(CC) -D_GNU_SOURCE -O1 -g $(WARN) $(SAN) -It/unit $(NGX_INC) $< -lhiredis -lcrypto -lpthread -o $@
 
 -include $(CORE_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_OBJ:.o=.d)
 

@@ -54,6 +54,9 @@ sub includes {
             next;
         }
         my $text = read_file($file);
+        # ngx_config.h asks libc for what nginx's headers need, before any other does
+        push @wrong, "$shown: $1 comes before nginx's headers"
+            if $layer !~ /^(?:core|cli)$/ && $text =~ /\A(?:(?!^[ \t]*#[ \t]*include).)*^[ \t]*#[ \t]*include[ \t]*([<"](?!ngx_)\S*)/ms;
         while ($text =~ /^[ \t]*#[ \t]*include[ \t]*(.*?)\s*$/mg) {
             my $what = $1;
             my ($header) = $what =~ /^[<"]([^>"]+)[>"]/;
@@ -314,6 +317,9 @@ subtest 'includes that are refused' => sub {
         ['cli/cli_b.c',            '"ngx_opsauth_r.h"'],
         ['core/oa_b.c',            '<pcre2.h>'],
         ['http/ngx_http_opsauth_b.c', '<pcre2.h>'],
+        ['http/ngx_http_opsauth_b.c', '<jansson.h>'],
+        ['oauth/ngx_http_opsauth_oauth_b.c', '<openssl/evp.h>'],
+        ['redis/ngx_opsauth_b.h',  '"oa_a.h"'],
         ['elsewhere/x.c',          '<string.h>'],
     );
     for my $case (@bad) {
@@ -321,7 +327,7 @@ subtest 'includes that are refused' => sub {
         my @wrong = includes(tree("src/$file" => "/* text */\n #  include $include\n"));
         ok(scalar @wrong, "$file: $include");
     }
-    my @two = includes(tree(map { ("src/redis/ngx_opsauth_$_.c" => "#include <hiredis/read.h>\n") } 1, 2));
+    my @two = includes(tree(map { ("src/redis/ngx_opsauth_$_.c" => "#include <ngx_config.h>\n#include <hiredis/read.h>\n") } 1, 2));
     is(scalar @two, 1, 'hiredis in two files of src/redis');
 };
 
@@ -333,7 +339,7 @@ subtest 'includes that are right' => sub {
         'shm/ngx_opsauth_b.c' => ['<ngx_core.h>', '"oa_a.h"', '"ngx_opsauth_s.h"'],
         'http/ngx_http_opsauth_b.c' => ['<ngx_http.h>', '"oa_a.h"', '"ngx_opsauth_r.h"',
             '"ngx_opsauth_s.h"', '"ngx_http_opsauth.h"', '<openssl/rand.h>'],
-        'oauth/ngx_http_opsauth_oauth_b.c' => ['"oa_a.h"', '"ngx_opsauth_r.h"',
+        'oauth/ngx_http_opsauth_oauth_b.c' => ['"ngx_opsauth_r.h"', '"oa_a.h"',
             '"ngx_http_opsauth.h"', '<jansson.h>', '<openssl/sha.h>'],
         'cli/cli_b.c' => ['"cli_a.h"', '"oa_a.h"', '<hiredis/hiredis.h>', '<jansson.h>',
             '<pcre2.h>', '<time.h>', '<openssl/rand.h>', '<unistd.h>'],

@@ -8,9 +8,9 @@
  * the token doesn't have it: such a token has no tenant, no role.
  */
 
-#include <jansson.h>
-
 #include "ngx_http_opsauth_introspection.h"
+
+#include <jansson.h>
 
 
 /* JSON objects within another, in a claim's name: "realm_access.roles" */

@@ -8,9 +8,9 @@
  * size, so that zoom and large print reflow into one column.
  */
 
-#include <openssl/evp.h>
-
 #include "ngx_http_opsauth_oauth_page.h"
+
+#include <openssl/evp.h>
 
 
 #define NGX_HTTP_OPSAUTH_OAUTH_PAGE_SIZE  8192
