@@ -1,7 +1,8 @@
 /*
- * See cli_wait.h. Redis counts as acknowledged what a connection has seen when
- * it says WAIT: the INFO before it makes that everything until then, so that a
- * command which is repeated and finds nothing left to change waits as well.
+ * See cli_wait.h. WAIT asks the replicas for what this connection wrote; since
+ * Redis 7.2, and in Valkey, it asks for nothing where that is nothing. A command
+ * which is repeated and finds nothing left to change must wait as well, so that
+ * what decides is INFO: how far each replica says that it is.
  */
 
 #include "cli_wait.h"
@@ -9,6 +10,8 @@
 #include "cli_output.h"
 #include "cli_text.h"
 #include "cli_time.h"
+
+#include "oa_text.h"
 
 #include <errno.h>
 #include <string.h>
@@ -26,10 +29,15 @@
 /* longer than WAIT itself waits */
 #define WAIT_PATIENCE  5
 
+/* replicas say once a second how far they are */
+#define LOOK_MSEC      50
+
 
 typedef struct {
     int64_t      replicas;
-    const char  *id;                    /* of this primary's history */
+    int64_t      offset;                /* bytes of its history */
+    const char  *id;                    /* of this history */
+    const char  *info;
 } primary_t;
 
 
@@ -120,11 +128,18 @@ info_line(const char *info, const char *name)
 }
 
 
+static oa_rc_t
+number(const char *text, int64_t *n)
+{
+    return oa_text_number(cli_str(text), INT64_MAX, n);
+}
+
+
 static int
 primary_read(cli_t *cli, primary_t *primary)
 {
     int          rc;
-    const char  *role, *n, *end;
+    const char  *role;
     redisReply  *reply;
 
     rc = cli_redis_call(&cli->redis,
@@ -146,32 +161,84 @@ primary_read(cli_t *cli, primary_t *primary)
                         "%s", cli_quotez(role));
     }
 
-    primary->id = info_line(reply->str, "master_replid");
-    primary->replicas = 0;
+    primary->info = cli_copy(reply->str, reply->len);
+    primary->id = info_line(primary->info, "master_replid");
 
-    n = info_line(reply->str, "connected_slaves");
-
-    for (end = n; *end >= '0' && *end <= '9' && end - n < 9; end++) {
-        primary->replicas = primary->replicas * 10 + (*end - '0');
+    if (number(info_line(primary->info, "connected_slaves"),
+               &primary->replicas) != OA_OK)
+    {
+        return cli_fail(CLI_FAILED, "Redis does not say how many replicas it "
+                        "has");
     }
 
-    return (end != n) ? CLI_OK
-                      : cli_fail(CLI_FAILED, "Redis does not say how many "
-                                 "replicas it has");
+    if (number(info_line(primary->info, "master_repl_offset"),
+               &primary->offset) != OA_OK)
+    {
+        return cli_fail(CLI_FAILED, "Redis does not say how far its replicas "
+                        "should be");
+    }
+
+    return CLI_OK;
+}
+
+
+/* slave0:ip=127.0.0.1,port=6380,state=online,offset=1234,lag=0 */
+static int64_t
+replicas_at(const char *info, int64_t offset)
+{
+    size_t       len;
+    int64_t      n, at;
+    const char  *p, *field;
+
+    n = 0;
+
+    for (p = info; p != NULL; p = strchr(p, '\n')) {
+        p += (*p == '\n');
+
+        if (strncmp(p, "slave", 5) != 0 || p[5] < '0' || p[5] > '9') {
+            continue;
+        }
+
+        len = strcspn(p, "\r\n");
+        field = cli_copy(p, len);
+
+        if (strstr(field, ",state=online,") == NULL) {
+            continue;
+        }
+
+        field = strstr(field, ",offset=");
+
+        if (field != NULL && number(cli_copy(field + 8,
+                                             strcspn(field + 8, ",")), &at)
+                             == OA_OK
+            && at >= offset)
+        {
+            n++;
+        }
+    }
+
+    return n;
 }
 
 
 static int
-replicas_wait(cli_t *cli, int64_t replicas)
+not_acknowledged(cli_t *cli, int64_t n, int64_t replicas)
+{
+    return cli_fail(CLI_FAILED, "only %lld of %lld replicas of Redis "
+                    "acknowledged this within %llds (--timeout): should "
+                    "one of the others become the primary, it would be "
+                    "undone", (long long) n, (long long) replicas,
+                    (long long) cli->redis.timeout);
+}
+
+
+static int
+replicas_asked(cli_t *cli, int64_t replicas)
 {
     int             rc;
     int64_t         timeout;
     redisReply     *reply;
     cli_command_t  *command;
-
-    if (replicas == 0) {
-        return CLI_OK;
-    }
 
     timeout = cli->redis.timeout;
     rc = cli_redis_patience(&cli->redis, timeout + WAIT_PATIENCE);
@@ -195,15 +262,8 @@ replicas_wait(cli_t *cli, int64_t replicas)
                         "than a number");
     }
 
-    if (reply->integer < replicas) {
-        return cli_fail(CLI_FAILED, "only %lld of %lld replicas of Redis "
-                        "acknowledged this within %llds (--timeout): should "
-                        "one of the others become the primary, it would be "
-                        "undone", (long long) reply->integer,
-                        (long long) replicas, (long long) timeout);
-    }
-
-    return CLI_OK;
+    return (reply->integer >= replicas)
+           ? CLI_OK : not_acknowledged(cli, reply->integer, replicas);
 }
 
 
@@ -217,6 +277,45 @@ sleep_until(int64_t msec)
 
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
     { /* void */ }
+}
+
+
+/* until all have what the primary had when it was asked first */
+static int
+replicas_wait(cli_t *cli, const primary_t *primary)
+{
+    int        rc;
+    int64_t    n, until;
+    primary_t  now;
+
+    if (primary->replicas == 0) {
+        return CLI_OK;
+    }
+
+    until = monotonic() + cli->redis.timeout * 1000;
+    rc = replicas_asked(cli, primary->replicas);
+
+    while (rc == CLI_OK) {
+        rc = primary_read(cli, &now);
+
+        if (rc != CLI_OK) {
+            break;
+        }
+
+        n = replicas_at(now.info, primary->offset);
+
+        if (n >= primary->replicas) {
+            break;
+        }
+
+        if (monotonic() >= until) {
+            return not_acknowledged(cli, n, primary->replicas);
+        }
+
+        sleep_until(monotonic() + LOOK_MSEC);
+    }
+
+    return rc;
 }
 
 
@@ -235,7 +334,7 @@ in_force(cli_t *cli, primary_t *primary, const char **from)
     }
 
     if (rc == CLI_OK) {
-        rc = replicas_wait(cli, primary->replicas);
+        rc = replicas_wait(cli, primary);
     }
 
     if (rc != CLI_OK) {
