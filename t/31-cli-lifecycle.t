@@ -618,6 +618,34 @@ subtest '--wait with replicas' => sub {
     $replica->stop;
 };
 
+# since Redis 7.2 WAIT counts replicas that lack what another connection wrote
+subtest '--wait: what replicas say they have' => sub {
+    my $fake = $t->fake_redis(name => 'LAGS');
+    my $ours = OpsAuth::Command->new($t, OPSAUTH_REDIS => $fake->url, OPSAUTH_PEPPER_FILE => $store->pepper_file);
+    $fake->cmd(qw(HSET opsauth:account:a name A enabled 0 created 1 updated 1));
+    $fake->cmd(qw(HSET opsauth:meta v 1));
+    my $primary = sub {
+        return { bulk => join '', map { "$_\r\n" } qw(role:master connected_slaves:2 master_replid:abc master_repl_offset:1000),
+            map { "slave$_:ip=127.0.0.1,port=1,$_[$_],lag=0" } 0 .. $#_ };
+    };
+    my $disable = sub { ($rc, $out, $err) = $ours->run(qw(account disable a --wait --timeout 1s --lease 100ms)) };
+    my @has = map { "state=online,offset=$_" } 1000, 1001;
+    for my $lacks ('state=online,offset=999', 'state=online,offset=0', 'state=wait_bgsave,offset=1000', 'state=online,offset=-1',
+        'state=online', 'state=online,offset=99999999999999999999') {
+        $fake->behave->script(WATCH => '+OK', UNWATCH => '+OK', WAIT => ':2', INFO => $primary->($has[0], $lacks));
+        $disable->();
+        is("$rc $out", "1 account a is disabled already\n", $lacks);
+        like($err, qr/only 1 of 2 replicas of Redis acknowledged this within 1s/, '  is told');
+    }
+    $fake->script(INFO => [($primary->('state=online,offset=0', $has[1])) x 4, ($primary->(@has)) x 9]);
+    $disable->();
+    is($rc, 0, 'one that has it a little later') or diag $err;
+    $fake->script(INFO => { bulk => "role:master\r\nconnected_slaves:2\r\n" });
+    $disable->();
+    is($rc, 1, 'a Redis that does not say where it is');
+    like($err, qr/does not say how far its replicas should be/);
+};
+
 subtest '--wait: Redis is lost, or says no' => sub {
     my $own = $t->redis(name => 'OWN');
     my $ours = OpsAuth::Command->new($t, OPSAUTH_REDIS => $own->url, OPSAUTH_PEPPER_FILE => $store->pepper_file,
