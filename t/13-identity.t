@@ -186,7 +186,8 @@ subtest 'all headers are gone' => sub {
     my $r = $c->request('GET', '/', version => '1.0', host => undef, headers => \@headers);
     is($r->status, 200);
     is_deeply(identity($r), \@true, 'identity');
-    is_deeply([map { lc $_->[0] } grep { !$is_identity->($_->[0]) } @{$r->json->{headers}}], ['host', 'connection'], 'no more');
+    # "Connection: close" is nginx's own; since 1.29.7 it asks for a connection that is kept
+    is_deeply([grep { $_ ne 'connection' } map { lc $_->[0] } grep { !$is_identity->($_->[0]) } @{$r->json->{headers}}], ['host'], 'no more');
     $r = $t->connect->request('GET', '/off', version => '1.0', host => undef, headers => [map { [$_, 'spoof'] } @names]);
     is($r->status, 200, 'also without any of ours');
     is_deeply(identity($r), []);

@@ -93,8 +93,9 @@ subtest 'nothing of the client goes along' => sub {
         'Content-Type' => 'text/plain', 'X-Custom' => 'c', 'Range' => 'bytes=0-1', 'If-None-Match' => '"x"', 'Upgrade' => 'websocket']);
     is($r->status, 403, 'judged as any other');
     my ($asked) = $as->requests;
-    my @names = sort map { lc $_->[0] } @{$asked->{headers}};
-    is_deeply(\@names, [sort qw(host connection content-length content-type accept authorization x-seen)], 'its own headers alone');
+    # "Connection: close" is sent by nginx before 1.29.7
+    my @names = grep { $_ ne 'connection' } sort map { lc $_->[0] } @{$asked->{headers}};
+    is_deeply(\@names, [sort qw(host content-length content-type accept authorization x-seen)], 'its own headers alone');
     my %headers = map { lc $_->[0] => $_->[1] } @{$asked->{headers}};
     is($headers{'x-seen'}, '||' . length($asked->{body}) . '||', 'also in variables');
     is(scalar(grep { /x{10}|session|10\.9\.9\.9/ } $asked->{body}), 0, 'and its own body');
