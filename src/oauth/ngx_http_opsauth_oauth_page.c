@@ -10,6 +10,8 @@
 
 #include "ngx_http_opsauth_oauth_page.h"
 
+#include <openssl/evp.h>
+
 
 static ngx_int_t ngx_http_opsauth_oauth_page_headers(ngx_http_request_t *r);
 
