@@ -180,7 +180,8 @@ sub _start {
         return -1 unless $self->running;
         # the pid file is written after the sockets listen, a worker gets its
         # title after it has been initialised
-        return -s "$self->{dir}/error.pid" && $self->workers >= $self->{workers};
+        return -s "$self->{dir}/error.pid"
+            && $self->workers >= ($self->{single} ? 1 : $self->{workers});
     });
     return $self if $ready && $ready == 1;
     my $pid = delete $self->{pid};
