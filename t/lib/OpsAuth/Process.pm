@@ -10,6 +10,8 @@ use warnings;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
+use constant WAIT => (grep { $ENV{"TEST_NGINX_$_"} } qw(SLOW PRELOAD VALGRIND)) ? 30 : 20;
+
 my %started;            # pid => [owner's pid, name]
 my @first;              # what to do before any of them is killed
 
@@ -126,9 +128,13 @@ sub running {
     return $pid && $started{$pid} && !defined $class->reap($pid);
 }
 
-# A condition polled until it holds; returns its value, or a false one.
+# A condition polled until it holds; returns its value, or a false one. A timeout of
+# a second or more is a time for what must happen, and a machine that is busy, or a
+# sanitizer, may take longer: it is never less than WAIT. It stays well below a minute:
+# some tests have a lease of that, to see that something else came first.
 sub poll {
     my ($class, $timeout, $condition) = @_;
+    $timeout = WAIT if $timeout >= 1 && $timeout < WAIT;
     my $until = time + $timeout;
     while (1) {
         my $value = $condition->();
