@@ -46,7 +46,7 @@ sub globals {
     my $level = $ENV{TEST_NGINX_DEBUG} ? 'debug' : 'info';
     my @lines = (
         'daemon off;',
-        "worker_processes $self->{workers};",
+        "worker_processes @{[$self->wanted_workers]};",
         "error_log $dir/$name.log $level;",
         "pid $dir/$name.pid;",
     );
@@ -181,13 +181,17 @@ sub _start {
         # the pid file is written after the sockets listen, a worker gets its
         # title after it has been initialised
         return -s "$self->{dir}/error.pid"
-            && $self->workers >= ($self->{single} ? 1 : $self->{workers});
+            && $self->workers >= $self->wanted_workers;
     });
     return $self if $ready && $ready == 1;
     my $pid = delete $self->{pid};
     OpsAuth::Process->stop($pid, 'TERM');
     die "nginx did not start:\n" . _read($self->stderr, 0) . _tail($self->log);
 }
+
+# With master_process off there is one; with more in the configuration it would open
+# sockets with reuseport for those, too, from which nobody takes a connection.
+sub wanted_workers { my ($self) = @_; return $self->{single} ? 1 : $self->{workers} }
 
 # pids of the workers that serve, without those that are shutting down
 sub workers {
