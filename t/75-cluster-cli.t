@@ -90,7 +90,10 @@ subtest 'export and import' => sub {
     is(scalar @{json('keys', qw(key list --account crm))}, 6, 'are there again');
     is(scalar @{json('accounts', qw(account list))}, 2, 'so are accounts');
     my ($id) = map { $_->{id} } grep { $_->{state} eq 'active' } @{json('keys', qw(key list --account crm))};
+    my $asked = sub { my $n = 0; $n += $_->calls('cluster|slots') for $cluster->nodes; return $n };
+    my $before = $asked->();
     ok_run('one is rotated', qw(key rotate --grace 1h), $id);
+    is($asked->() - $before, 1, 'the slots are asked for once');
 };
 
 subtest 'doctor' => sub {

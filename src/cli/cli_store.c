@@ -46,7 +46,9 @@ cli_store_open(cli_t *cli)
     int      rc;
     int64_t  timeout;
 
-    if (cli->redis.context != NULL) {
+    /* of a cluster, context is the node's that was asked last, if any was */
+
+    if (cli->redis.context != NULL || cli->redis.cluster != NULL) {
         return CLI_OK;
     }
 
