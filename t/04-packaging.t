@@ -73,6 +73,72 @@ sub version_order {
     return $a[0] <=> $b[0] || $a[1] <=> $b[1] || $a[2] <=> $b[2];
 }
 
+# in a tree of its own, whose tests fail
+subtest 'release check' => sub {
+    my $tree = tempdir(CLEANUP => 1);
+    local @ENV{qw(HOME GIT_CONFIG_NOSYSTEM GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL)}
+        = ($tree, 1, ('test', 'test@localhost') x 2);
+    mkdir "$tree/$_" or die $! for qw(.ci src src/cli);
+    system('cp', map({ "$root/.ci/$_" } qw(release-check tests-passed version)), "$tree/.ci/") == 0 or die;
+    my $write = sub {
+        my ($file, $content) = @_;
+        open my $out, '>', "$tree/$file" or die $!;
+        print {$out} $content;
+        close $out;
+    };
+    my $git = sub { system('git', '-C', $tree, @_) == 0 or die "git @_" };
+    my $commit = sub { $git->('add', '-A'); $git->('commit', '-q', '--allow-empty', '-m', 'step') };
+    my $check = sub {
+        my $said = `$tree/.ci/release-check 2>&1`;
+        return ($? >> 8, $said);
+    };
+    my $changes = sub { return "## [Unreleased]\n\n$_[0]\n## [$_[1]] - $_[2]\n\n- news\n" };
+
+    $write->('.gitignore', "/build/\n");
+    $write->('Makefile', "test dist deb:\n\t\@echo \$@ is run; exit 1\n");
+    $write->('src/cli/cli.h', qq{#define CLI_VERSION "1.2.3"\n});
+    $write->('CHANGELOG.md', $changes->('', '1.2.2', '2026-01-02'));
+    my ($exit, $said) = $check->();
+    isnt($exit, 0, 'no git: no release');
+    $git->('init', '-q');
+    $commit->();
+
+    my $refuses = sub {
+        my ($what, @reasons) = @_;
+        ($exit, $said) = $check->();
+        is($exit, 1, $what);
+        like($said, $_, 'says so') for @reasons;
+        like($said, qr/not fit to be released: @{[scalar @reasons]} reason/, 'and nothing else');
+        unlike($said, qr/is run/, 'before half an hour of tests');
+    };
+    $refuses->('CHANGELOG.md has no entry of the version',
+        qr/^not ok: the newest section of CHANGELOG\.md is for "1\.2\.2", src\/cli\/cli\.h says 1\.2\.3/m);
+
+    $write->('CHANGELOG.md', $changes->("- not yet\n", '1.2.3', '2026-01-02'));
+    $commit->();
+    $refuses->('unreleased entries', qr/^not ok: CHANGELOG\.md has entries under \[Unreleased\]/m);
+
+    $write->('CHANGELOG.md', $changes->('', '1.2.3', '9999-01-02'));
+    $commit->();
+    $refuses->('a day to come', qr/^not ok: CHANGELOG\.md: 9999-01-02 is still to come/m);
+
+    $write->('CHANGELOG.md', $changes->('', '1.2.3', '2026-01-02'));
+    $refuses->('not committed', qr/^not ok: not committed:\n M CHANGELOG\.md/m);
+    $commit->();
+    $write->('new.c', '');
+    $refuses->('not added', qr/^not ok: not committed:\n\?\? new\.c/m);
+
+    $git->('tag', 'v1.2.3');
+    $commit->();
+    $refuses->('released before', qr/^not ok: the tag v1\.2\.3 is another commit/m);
+
+    $git->('update-ref', 'refs/tags/v1.2.3', 'HEAD');
+    ($exit, $said) = $check->();
+    is($exit, 1, 'all of that is well, but the tests fail');
+    like($said, qr/^ok: v1\.2\.3 is tagged here\n.*^test is run\n.*^not ok: make test\n.*^not ok: the tarball does not build\n/ms, 'says so');
+    like($said, qr/not fit to be released: 3 reasons$/, 'tests, tarball, package');
+};
+
 subtest 'scripts' => sub {
     for my $script (qw(.ci/build-deb .ci/check-deb .ci/debian-tree .ci/release-check .ci/tests-passed
         .ci/version docker/make-secrets docker/healthcheck)) {
@@ -156,6 +222,8 @@ subtest 'compose.yaml' => sub {
         next if $name eq 'setup';
         is($service->{read_only}, 'true', "$name: nothing is written");
         isnt($service->{user} // 'of the image', '0:0', "$name: not root");
+        is($service->{pull_policy}, 'never', "$name: the image that setup builds, never one of a registry")
+            if $service->{image} eq $services->{setup}{image};
         ok($services->{$_}, "$name: $_ is there") for keys %{$service->{depends_on}};
     }
     my %used;
