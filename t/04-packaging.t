@@ -114,7 +114,7 @@ subtest 'release check' => sub {
         unlike($said, qr/is run/, 'before half an hour of tests');
     };
     $refuses->('CHANGELOG.md has no entry of the version',
-        qr/^not ok: the newest section of CHANGELOG\.md is for "1\.2\.2", src\/cli\/cli\.h says 1\.2\.3/m);
+        qr/^not ok: the newest section of CHANGELOG\.md is for 1\.2\.2, src\/cli\/cli\.h says 1\.2\.3/m);
 
     $write->('CHANGELOG.md', $changes->("- not yet\n", '1.2.3', '2026-01-02'));
     $commit->();
