@@ -395,7 +395,7 @@ PORTAL
             $text =~ s{listen 443 ssl}{listen 80}g;
             $text =~ s{https://login\.example\.com}{https://127.0.0.1:9}g;
             $text =~ s{(rediss?://)[\w.-]+\.example\.com}{${1}127.0.0.1}g;
-            $text =~ s{listen 80}{listen 127.0.0.1:%%PORT_8080%%}g;
+            $text =~ s{listen 80(?:80)?\b}{listen 127.0.0.1:%%PORT_8080%%}g;
             $text =~ s{/etc/opsauth/([\w.-]+)}{$file->($1)}ge;
             $text =~ s{/var/(?:log|cache)/nginx/}{%%TESTDIR%%/}g;
             is($t->config_error($text), '', $page->name . ":$piece->{line} loads");
