@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 
 // Node.js 18 has it, but not as a global
 globalThis.crypto ??= webcrypto;
+globalThis.CryptoKey ??= webcrypto.CryptoKey;
 
 export const input = JSON.parse(readFileSync(0, 'utf8'));
 
