@@ -20,7 +20,6 @@
 /* SHA256_*() are marked as deprecated since OpenSSL 3.0 */
 #define OPENSSL_SUPPRESS_DEPRECATED
 
-#include <endian.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
@@ -227,9 +226,12 @@ oa_hasher_words(unsigned char *p, const SHA_LONG h[8])
     size_t    i;
     SHA_LONG  word;
 
-    for (i = 0; i < 8; i++) {
-        word = htobe32(h[i]);
-        memcpy(p + i * sizeof(word), &word, sizeof(word));
+    for (i = 0; i < 8; i++, p += 4) {
+        word = h[i];
+        p[0] = (unsigned char) (word >> 24);
+        p[1] = (unsigned char) (word >> 16);
+        p[2] = (unsigned char) (word >> 8);
+        p[3] = (unsigned char) word;
     }
 }
 
