@@ -135,5 +135,35 @@ subtest 'what can be wrong' => sub {
     like($err, qr/CLUSTER/, 'is told');
 };
 
+# all nodes that have a part of the change are asked for their replicas
+subtest '--wait' => sub {
+    my $group = OpsAuth::Cluster->new(test => $t, replicas => 1, server => sub { { name => "REPLICATED$_[0]" } });
+    # the one with the replica is not the one that is asked first
+    my $here = OpsAuth::Command->new($t, %env, OPSAUTH_REDIS => 'redis+cluster://' . $group->node(2)->address);
+    my $run = sub { return $here->run(@_) };
+    is(($run->(qw(account create crm --name CRM --tenant org_1)))[0], 0, 'an account');
+    my @ids;
+    while (@ids < 2) {
+        my ($exit, $out, $err) = $run->(qw(key create --account crm --name app --permission read --json));
+        my $id = JSON::PP->new->decode($out)->{id};
+        my $slot = OpsAuth::Cluster::slot('opsauth:credential:' . $group->cmd('GET', "opsauth:id:$id"));
+        push @ids, $id if $group->owner($slot) == $group->node(1);
+    }
+    my ($replica) = grep { ($_->info('role') // '') eq 'slave' } $group->nodes;
+    my ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms), $ids[0]);
+    is($exit, 0, 'a node has a replica') or diag $err;
+    like($err, qr/in force everywhere: 1 replica of Redis acknowledged it/, 'which is asked');
+
+    $replica->pause;
+    for my $again ('', ', again, with nothing left to write') {
+        ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms --timeout 1s), $ids[1]);
+        is($exit, 1, "a replica that is away$again");
+        like($err, qr/only 0 of 1 replicas of Redis acknowledged this within 1s/, 'is told');
+    }
+    $replica->resume;
+    ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms), $ids[1]);
+    is($exit, 0, 'when it is back') or diag $err;
+};
+
 $t->finish;
 done_testing();

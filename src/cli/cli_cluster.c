@@ -147,6 +147,23 @@ cli_cluster_close(cli_redis_t *redis)
 }
 
 
+cli_redis_t *
+cli_cluster_used(const cli_redis_t *redis, size_t *i)
+{
+    cluster_node_t  *node;
+
+    while (*i < redis->cluster->n) {
+        node = &redis->cluster->nodes[(*i)++];
+
+        if (node->written && node->redis.context != NULL) {
+            return &node->redis;
+        }
+    }
+
+    return NULL;
+}
+
+
 size_t
 cli_cluster_nodes(const cli_redis_t *redis, const cli_cluster_node_t **nodes,
     unsigned *missing)

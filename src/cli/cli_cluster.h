@@ -6,7 +6,8 @@
  * - MULTI ... EXEC is one transaction for each slot, not for all of them. WATCH
  *   guards what is on the watched keys' nodes, and that is written first;
  * - SCAN goes over all primaries;
- * - WAIT is for all nodes that were written to.
+ * - what is about one server, such as WAIT, is to be asked of each of
+ *   cli_cluster_used().
  */
 
 #ifndef CLI_CLUSTER_H
@@ -47,6 +48,12 @@ int cli_cluster_receive(cli_redis_t *redis, const cli_command_t *command,
     redisReply **reply);
 
 int cli_cluster_patience(cli_redis_t *redis, int64_t seconds);
+
+/*
+ * The connection to the next node, from *i on, to which a command with a key went;
+ * *i is moved on. It is the cluster's, and of that node alone. NULL: no more
+ */
+cli_redis_t *cli_cluster_used(const cli_redis_t *redis, size_t *i);
 
 /* whose a slot is; NULL: nobody's */
 const cli_cluster_node_t *cli_cluster_owner(const cli_redis_t *redis,

@@ -3,7 +3,7 @@
  *
  * cli_cluster.c       nodes, one command
  * cli_cluster_map.c   where slots are
- * cli_cluster_many.c  what concerns several nodes: MULTI, WATCH, SCAN, WAIT
+ * cli_cluster_many.c  what concerns several nodes: MULTI, WATCH, SCAN
  */
 
 #ifndef CLI_CLUSTER_CONN_H
@@ -19,7 +19,7 @@ typedef struct {
     cli_config_t         config;        /* with its own address */
     char                 url[320];
     unsigned             watched:1;
-    unsigned             written:1;     /* or read: since the last WAIT */
+    unsigned             written:1;     /* or read */
 } cluster_node_t;
 
 

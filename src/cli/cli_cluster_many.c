@@ -542,85 +542,6 @@ run_scan(cli_cluster_t *cluster, const cli_command_t *command,
 }
 
 
-static long long
-replicas_of(cli_cluster_t *cluster, cluster_node_t *node)
-{
-    long long    n;
-    redisReply  *reply;
-    const char  *line;
-
-    n = 0;
-
-    if (cli_cluster_ask(cluster, node,
-                        cli_command("INFO", (oa_str_t)
-                                                oa_string("replication")),
-                        &reply)
-        != CLI_OK)
-    {
-        return 0;
-    }
-
-    if (reply->type == REDIS_REPLY_STRING) {
-        line = strstr(reply->str, "connected_slaves:");
-        n = (line != NULL) ? atoll(line + 17) : 0;
-    }
-
-    freeReplyObject(reply);
-
-    return n;
-}
-
-
-/* of each node that was written to, all of its replicas: then as many as were
-   asked for; otherwise the fewest */
-static int
-run_wait(cli_cluster_t *cluster, const cli_command_t *command,
-    redisReply **reply)
-{
-    int              rc;
-    size_t           i;
-    long long        wanted, n, least;
-    redisReply      *one;
-    cli_command_t   *wait;
-    cluster_node_t  *node;
-
-    wanted = atoll(command->words[1]);
-    least = wanted;
-
-    for (i = 0; i < cluster->n; i++) {
-        node = &cluster->nodes[i];
-
-        if (!node->written || node->redis.context == NULL) {
-            continue;
-        }
-
-        n = replicas_of(cluster, node);
-
-        wait = cli_command("WAIT", cli_str(cli_format("%lld", n)));
-        cli_command_addz(wait, command->words[2]);
-
-        rc = cli_cluster_ask(cluster, node, wait, &one);
-
-        if (rc != CLI_OK) {
-            return rc;
-        }
-
-        if (one->type != REDIS_REPLY_INTEGER) {
-            *reply = one;
-            return CLI_OK;
-        }
-
-        if (one->integer < n && one->integer < least) {
-            least = one->integer;
-        }
-
-        freeReplyObject(one);
-    }
-
-    return answer(reply, cli_format(":%lld\r\n", least));
-}
-
-
 int
 cli_cluster_run(cli_redis_t *redis, const cli_command_t *command,
     redisReply **reply)
@@ -662,10 +583,6 @@ cli_cluster_run(cli_redis_t *redis, const cli_command_t *command,
 
     if (strcmp(verb, "SCAN") == 0) {
         return run_scan(cluster, command, reply);
-    }
-
-    if (strcmp(verb, "WAIT") == 0 && command->n > 2) {
-        return run_wait(cluster, command, reply);
     }
 
     return cli_cluster_one(cluster, command, reply);

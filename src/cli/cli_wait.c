@@ -2,10 +2,12 @@
  * See cli_wait.h. WAIT asks the replicas for what this connection wrote; since
  * Redis 7.2, and in Valkey, it asks for nothing where that is nothing. A command
  * which is repeated and finds nothing left to change must wait as well, so that
- * what decides is INFO: how far each replica says that it is.
+ * what decides is INFO: how far each replica says that it is. In a cluster both
+ * are asked of each node that was read or written.
  */
 
 #include "cli_wait.h"
+#include "cli_cluster.h"
 #include "cli_memory.h"
 #include "cli_output.h"
 #include "cli_text.h"
@@ -34,10 +36,11 @@
 
 
 typedef struct {
-    int64_t      replicas;
-    int64_t      offset;                /* bytes of its history */
-    const char  *id;                    /* of this history */
-    const char  *info;
+    cli_redis_t  *redis;
+    int64_t       replicas;
+    int64_t       offset;               /* bytes of its history */
+    const char   *id;                   /* of this history */
+    const char   *info;
 } primary_t;
 
 
@@ -136,14 +139,16 @@ number(const char *text, int64_t *n)
 
 
 static int
-primary_read(cli_t *cli, primary_t *primary)
+primary_read(cli_redis_t *redis, primary_t *primary)
 {
     int          rc;
     const char  *role;
     redisReply  *reply;
 
-    rc = cli_redis_call(&cli->redis,
-                        cli_command("INFO", cli_str("replication")), &reply);
+    primary->redis = redis;
+
+    rc = cli_redis_call(redis, cli_command("INFO", cli_str("replication")),
+                        &reply);
 
     if (rc != CLI_OK) {
         return rc;
@@ -222,26 +227,26 @@ replicas_at(const char *info, int64_t offset)
 
 
 static int
-not_acknowledged(cli_t *cli, int64_t n, int64_t replicas)
+not_acknowledged(cli_redis_t *redis, int64_t n, int64_t replicas)
 {
     return cli_fail(CLI_FAILED, "only %lld of %lld replicas of Redis "
                     "acknowledged this within %llds (--timeout): should "
                     "one of the others become the primary, it would be "
                     "undone", (long long) n, (long long) replicas,
-                    (long long) cli->redis.timeout);
+                    (long long) redis->timeout);
 }
 
 
 static int
-replicas_asked(cli_t *cli, int64_t replicas)
+replicas_asked(cli_redis_t *redis, int64_t replicas)
 {
     int             rc;
     int64_t         timeout;
     redisReply     *reply;
     cli_command_t  *command;
 
-    timeout = cli->redis.timeout;
-    rc = cli_redis_patience(&cli->redis, timeout + WAIT_PATIENCE);
+    timeout = redis->timeout;
+    rc = cli_redis_patience(redis, timeout + WAIT_PATIENCE);
 
     if (rc != CLI_OK) {
         return rc;
@@ -251,7 +256,7 @@ replicas_asked(cli_t *cli, int64_t replicas)
                                                      (long long) replicas)));
     cli_command_addz(command, cli_format("%lld", (long long) timeout * 1000));
 
-    rc = cli_redis_call(&cli->redis, command, &reply);
+    rc = cli_redis_call(redis, command, &reply);
 
     if (rc != CLI_OK) {
         return rc;
@@ -263,7 +268,7 @@ replicas_asked(cli_t *cli, int64_t replicas)
     }
 
     return (reply->integer >= replicas)
-           ? CLI_OK : not_acknowledged(cli, reply->integer, replicas);
+           ? CLI_OK : not_acknowledged(redis, reply->integer, replicas);
 }
 
 
@@ -282,21 +287,22 @@ sleep_until(int64_t msec)
 
 /* until all have what the primary had when it was asked first */
 static int
-replicas_wait(cli_t *cli, const primary_t *primary)
+replicas_wait(const primary_t *primary)
 {
-    int        rc;
-    int64_t    n, until;
-    primary_t  now;
+    int           rc;
+    int64_t       n, until;
+    primary_t     now;
+    cli_redis_t  *redis = primary->redis;
 
     if (primary->replicas == 0) {
         return CLI_OK;
     }
 
-    until = monotonic() + cli->redis.timeout * 1000;
-    rc = replicas_asked(cli, primary->replicas);
+    until = monotonic() + redis->timeout * 1000;
+    rc = replicas_asked(redis, primary->replicas);
 
     while (rc == CLI_OK) {
-        rc = primary_read(cli, &now);
+        rc = primary_read(redis, &now);
 
         if (rc != CLI_OK) {
             break;
@@ -309,7 +315,7 @@ replicas_wait(cli_t *cli, const primary_t *primary)
         }
 
         if (monotonic() >= until) {
-            return not_acknowledged(cli, n, primary->replicas);
+            return not_acknowledged(redis, n, primary->replicas);
         }
 
         sleep_until(monotonic() + LOOK_MSEC);
@@ -319,22 +325,54 @@ replicas_wait(cli_t *cli, const primary_t *primary)
 }
 
 
+/* those that have what was written, as they are now: in a cluster several */
 static int
-in_force(cli_t *cli, primary_t *primary, const char **from)
+primaries_read(cli_t *cli, primary_t *primaries, size_t *n)
 {
-    int        rc;
-    int64_t    start, lease;
-    primary_t  later;
+    int           rc;
+    size_t        i;
+    cli_redis_t  *redis;
+
+    *n = 0;
+
+    if (cli->redis.cluster == NULL) {
+        *n = 1;
+        return primary_read(&cli->redis, primaries);
+    }
+
+    rc = CLI_OK;
+    i = 0;
+
+    while (rc == CLI_OK
+           && (redis = cli_cluster_used(&cli->redis, &i)) != NULL)
+    {
+        rc = primary_read(redis, &primaries[(*n)++]);
+    }
+
+    return rc;
+}
+
+
+static int
+in_force(cli_t *cli, int64_t *replicas, const char **from)
+{
+    int         rc;
+    size_t      i, n;
+    int64_t     start, lease;
+    primary_t   later, primaries[CLI_CLUSTER_NODES];
 
     start = monotonic();
     rc = lease_read(cli, &lease, from);
 
     if (rc == CLI_OK) {
-        rc = primary_read(cli, primary);
+        rc = primaries_read(cli, primaries, &n);
     }
 
-    if (rc == CLI_OK) {
-        rc = replicas_wait(cli, primary);
+    *replicas = 0;
+
+    for (i = 0; rc == CLI_OK && i < n; i++) {
+        *replicas += primaries[i].replicas;
+        rc = replicas_wait(&primaries[i]);
     }
 
     if (rc != CLI_OK) {
@@ -343,16 +381,22 @@ in_force(cli_t *cli, primary_t *primary, const char **from)
 
     sleep_until(start + lease + lease / 10 + MARGIN_MSEC);
 
-    /* was it the primary all the time? */
+    /* was each the primary all the time? */
 
-    rc = primary_read(cli, &later);
+    for (i = 0; i < n; i++) {
+        rc = primary_read(primaries[i].redis, &later);
 
-    if (rc == CLI_OK && strcmp(primary->id, later.id) != 0) {
-        return cli_fail(CLI_FAILED, "Redis began another history while "
-                        "waiting: it was restarted, or replaced");
+        if (rc != CLI_OK) {
+            return rc;
+        }
+
+        if (strcmp(primaries[i].id, later.id) != 0) {
+            return cli_fail(CLI_FAILED, "Redis began another history while "
+                            "waiting: it was restarted, or replaced");
+        }
     }
 
-    return rc;
+    return CLI_OK;
 }
 
 
@@ -360,7 +404,7 @@ int
 cli_wait(cli_t *cli)
 {
     int          rc, shown;
-    primary_t    primary;
+    int64_t      replicas;
     const char  *from;
 
     if (cli_option(&cli->options, "wait") == NULL) {
@@ -370,7 +414,7 @@ cli_wait(cli_t *cli)
     /* what was done is known now, and this takes a while */
 
     shown = cli_output_flush();
-    rc = in_force(cli, &primary, &from);
+    rc = in_force(cli, &replicas, &from);
 
     if (rc != CLI_OK) {
         return cli_fail(rc, "the change is written, but not known to be in "
@@ -380,12 +424,11 @@ cli_wait(cli_t *cli)
 
     if (!cli->json) {
         cli_note("in force everywhere: %s, and one lease (%s) has passed",
-                 (primary.replicas == 0)
+                 (replicas == 0)
                  ? "Redis has no replicas"
                  : cli_format("%lld %s of Redis acknowledged it",
-                              (long long) primary.replicas,
-                              (primary.replicas == 1) ? "replica"
-                                                      : "replicas"),
+                              (long long) replicas,
+                              (replicas == 1) ? "replica" : "replicas"),
                  from);
     }
 
