@@ -41,7 +41,9 @@ sub names { my ($self) = @_; return sort keys %{$self->{series}} }
 sub count { my ($self, $name) = @_; return scalar @{$self->{series}{$name} // []} }
 
 # { thirds => [mean, mean, mean], min, max, growth }; growth: what the line of
-# least squares through the last two thirds rises by from their begin to their end.
+# least squares through the last two thirds rises by from their begin to their end;
+# at most what lies between the values there, as a few that were taken at nearly one
+# time have a steep line that says nothing.
 # The first third is for what a process takes once: arenas, buffers, zones.
 sub flat {
     my ($self, $name) = @_;
@@ -53,10 +55,11 @@ sub flat {
     push @{$thirds[min(2, int(($_->[0] - $first) / $length))]}, $_ for @all;
     my @tail = map { @{$_ // []} } @thirds[1, 2];
     my @values = map { $_->[1] } @all;
+    my $range = @tail ? max(map { $_->[1] } @tail) - min(map { $_->[1] } @tail) : 0;
     return {
         thirds => [map { _mean(map { $_->[1] } @{$_ // []}) } @thirds[0 .. 2]],
         min => min(@values), max => max(@values), samples => scalar @all,
-        growth => _slope(@tail) * 2 * $length,
+        growth => max(-$range, min($range, _slope(@tail) * 2 * $length)),
     };
 }
 
