@@ -18,7 +18,8 @@ sub slot_of { return OpsAuth::Cluster::slot_of(@_) }
 
 # nothing is served from a copy: each request asks
 subtest 'slots move while requests run' => sub {
-    my ($t, $cluster, $store, @keys) = gateway(extra => 'cache_valid 1ms; stale off;');
+    # a busy machine's Redis is not what this is about
+    my ($t, $cluster, $store, @keys) = gateway(timeout => '2s', extra => 'cache_valid 1ms; stale off;');
     $t->start;
     is(scalar(grep { status($t, $_) == 204 } @keys), scalar @keys, 'each is served');
 

@@ -193,9 +193,13 @@ sub cmd {
 # the first steps of a move: the slot is in both, its keys in the first one
 sub begin_move {
     my ($self, $slot, $to) = @_;
-    my $from = $self->owner($slot);
-    $to->cmd('CLUSTER', 'SETSLOT', $slot, 'IMPORTING', $from->{cluster_id});
-    $from->cmd('CLUSTER', 'SETSLOT', $slot, 'MIGRATING', $to->{cluster_id});
+    my $from;
+    # who was asked whose it is may not have heard yet
+    OpsAuth::Process->poll(10, sub {
+        $from = $self->owner($slot);
+        $to->cmd('CLUSTER', 'SETSLOT', $slot, 'IMPORTING', $from->{cluster_id});
+        return !ref $from->try('CLUSTER', 'SETSLOT', $slot, 'MIGRATING', $to->{cluster_id});
+    }) or die "nobody gives slot $slot away\n";
     return $from;
 }
 
