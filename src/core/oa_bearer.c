@@ -57,7 +57,7 @@ static const unsigned char  oa_bearer_class[256] = {
 
 /* value without the blanks at its end */
 
-static oa_str_t
+OA_HOT static oa_str_t
 oa_bearer_trim(oa_str_t value)
 {
     while (value.len != 0
@@ -105,7 +105,7 @@ oa_bearer_is_key(const unsigned char *p, const unsigned char *last)
 }
 
 
-static oa_rc_t
+OA_HOT static oa_rc_t
 oa_bearer_token68(oa_str_t value, oa_str_t *credential)
 {
     const unsigned char  *p, *last;

@@ -17,7 +17,7 @@
  * OA_DECLINED  another scheme, or an empty value: no Bearer credential here
  * OA_INVALID   scheme Bearer, but no credential of that form behind it
  */
-oa_rc_t oa_bearer_parse(oa_str_t value, oa_str_t *credential);
+OA_HOT oa_rc_t oa_bearer_parse(oa_str_t value, oa_str_t *credential);
 
 /*
  * The same for a header that carries the credential alone (X-API-Key: ...).

@@ -20,7 +20,7 @@ typedef struct {
 
 
 /* from 4 or 16 raw bytes in network order; normalises v4-mapped */
-void oa_addr_set(oa_addr_t *addr, const unsigned char *bytes, size_t len);
+OA_HOT void oa_addr_set(oa_addr_t *addr, const unsigned char *bytes, size_t len);
 
 /* "203.0.113.7", "2001:db8::1"; OA_INVALID otherwise */
 oa_rc_t oa_addr_parse(oa_str_t text, oa_addr_t *addr);
@@ -40,7 +40,7 @@ oa_rc_t oa_cidr_pack(oa_str_t text, unsigned char *out, size_t cap,
  * OA_DECLINED  it is in none (an address of family 0 is in none)
  * OA_INVALID   the packed form is broken: treat as a no
  */
-oa_rc_t oa_cidr_match(oa_str_t packed, const oa_addr_t *addr);
+OA_HOT oa_rc_t oa_cidr_match(oa_str_t packed, const oa_addr_t *addr);
 
 
 #endif /* OA_CIDR_H */

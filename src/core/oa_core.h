@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "oa_hot.h"
+
 
 /* bytes that somebody else owns; not terminated; data == NULL means absent */
 typedef struct {

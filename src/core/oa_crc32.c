@@ -118,7 +118,7 @@ static const unsigned char  oa_crc32_shift[48]
  */
 
 __attribute__((target("ssse3,pclmul")))
-static uint32_t
+OA_HOT static uint32_t
 oa_crc32_clmul(const unsigned char *p, size_t len)
 {
     size_t               n;

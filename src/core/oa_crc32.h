@@ -10,7 +10,7 @@
 
 /* of len bytes, any number; the processor's carry-less product where it has
    one, else tables */
-uint32_t oa_crc32(const unsigned char *p, size_t len);
+OA_HOT uint32_t oa_crc32(const unsigned char *p, size_t len);
 
 /* the same by tables alone, on every processor */
 uint32_t oa_crc32_tables(const unsigned char *p, size_t len);

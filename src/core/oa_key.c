@@ -20,7 +20,7 @@
 
 static void oa_key_checksum(const unsigned char *p, size_t len,
     unsigned char out[OA_KEY_CHECKSUM_LEN]);
-static inline int oa_key_number(const unsigned char digits[OA_KEY_CHECKSUM_LEN],
+OA_HOT static inline int oa_key_number(const unsigned char digits[OA_KEY_CHECKSUM_LEN],
     uint64_t *n);
 
 

@@ -31,14 +31,14 @@ typedef struct {
  * The longest prefix of the list that the credential starts with; NULL where
  * there is none: then the credential is an access token.
  */
-const oa_key_prefix_t *oa_key_prefix_find(const oa_key_prefix_t *prefixes,
+OA_HOT const oa_key_prefix_t *oa_key_prefix_find(const oa_key_prefix_t *prefixes,
     size_t n, oa_str_t credential);
 
 /*
  * OA_OK        the prefix asks for no checksum, or the checksum is right
  * OA_DECLINED  the checksum is wrong, or there is no room for one
  */
-oa_rc_t oa_key_check(const oa_key_prefix_t *prefix, oa_str_t credential);
+OA_HOT oa_rc_t oa_key_check(const oa_key_prefix_t *prefix, oa_str_t credential);
 
 /*
  * Writes a new key of *len bytes into out[OA_KEY_MAX], no terminator. random

@@ -71,7 +71,7 @@ typedef struct {
  * A rule whose uri_match errs denies with OA_REASON_UNAVAILABLE: it may not
  * be skipped, and it is not the client's fault.
  */
-void oa_policy_decide(const oa_policy_t *policy, const oa_request_t *request,
+OA_HOT void oa_policy_decide(const oa_policy_t *policy, const oa_request_t *request,
     const oa_credential_t *credential, const oa_account_t *account,
     oa_verdict_t *verdict);
 
@@ -116,7 +116,7 @@ void oa_policy_explain(const oa_policy_t *policy, const oa_request_t *request,
  * OA_REASON_ENVIRONMENT by its prefix, or OA_REASON_CHECKSUM. *prefix is the
  * prefix that it has, NULL for an access token.
  */
-oa_reason_t oa_policy_offline(const oa_key_prefix_t *prefixes, size_t n,
+OA_HOT oa_reason_t oa_policy_offline(const oa_key_prefix_t *prefixes, size_t n,
     oa_environment_t admits, oa_str_t credential,
     const oa_key_prefix_t **prefix);
 

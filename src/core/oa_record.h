@@ -92,9 +92,9 @@ oa_rc_t oa_account_pack(oa_str_t id, const oa_str_t values[OA_ACCOUNT_FIELDS],
     unsigned char *out, size_t *len, oa_str_t *field);
 
 /* views point into packed and live as long; OA_INVALID: not such a block */
-oa_rc_t oa_credential_view(const unsigned char *packed, size_t len,
+OA_HOT oa_rc_t oa_credential_view(const unsigned char *packed, size_t len,
     oa_credential_t *credential);
-oa_rc_t oa_account_view(const unsigned char *packed, size_t len,
+OA_HOT oa_rc_t oa_account_view(const unsigned char *packed, size_t len,
     oa_account_t *account);
 
 /*
@@ -102,7 +102,7 @@ oa_rc_t oa_account_view(const unsigned char *packed, size_t len,
  * of what its account says; also where that is nothing. The views point into
  * the credential's block then. Only where credential->claims is not NULL.
  */
-void oa_credential_claims(const oa_credential_t *credential,
+OA_APART void oa_credential_claims(const oa_credential_t *credential,
     oa_account_t *account);
 
 /*

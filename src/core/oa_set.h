@@ -19,16 +19,16 @@ oa_rc_t oa_set_pack(oa_str_t text, unsigned char *out, size_t cap,
 /* iterates: returns 1 and the next word, or 0 at the end; start with *pos 0 */
 int oa_set_next(oa_str_t set, size_t *pos, oa_str_t *word);
 
-int oa_set_has(oa_str_t set, oa_str_t word);
+OA_HOT int oa_set_has(oa_str_t set, oa_str_t word);
 
 /* any word of wanted is in set */
-int oa_set_has_any(oa_str_t set, oa_str_t wanted);
+OA_HOT int oa_set_has_any(oa_str_t set, oa_str_t wanted);
 
 /*
  * A scope set grants one wanted scope: the scope itself, "admin" (grants all),
  * or "action:*" for "action:resource" (docs/directives.md).
  */
-int oa_scope_grants(oa_str_t scopes, oa_str_t wanted);
+OA_HOT int oa_scope_grants(oa_str_t scopes, oa_str_t wanted);
 
 /* any scope of wanted is granted */
 int oa_scope_grants_any(oa_str_t scopes, oa_str_t wanted);

@@ -360,13 +360,13 @@ struct ngx_http_opsauth_ctx_s {
 /* ngx_http_opsauth_context.c: the context survives internal redirects */
 
 /* of the main request, also where a redirect has wiped it; NULL: none */
-ngx_http_opsauth_ctx_t *ngx_http_opsauth_get_ctx(ngx_http_request_t *r);
+OA_HOT ngx_http_opsauth_ctx_t *ngx_http_opsauth_get_ctx(ngx_http_request_t *r);
 
 /* the same, made or put back in place where missing; NULL: no memory */
-ngx_http_opsauth_ctx_t *ngx_http_opsauth_make_ctx(ngx_http_request_t *r);
+OA_HOT ngx_http_opsauth_ctx_t *ngx_http_opsauth_make_ctx(ngx_http_request_t *r);
 
 /* memory that lives as long as the request's pool; NULL: there is none */
-void *ngx_http_opsauth_alloc(ngx_http_opsauth_ctx_t *ctx, size_t size);
+OA_HOT void *ngx_http_opsauth_alloc(ngx_http_opsauth_ctx_t *ctx, size_t size);
 
 /* the process ends */
 void ngx_http_opsauth_free_spare(void);
@@ -378,7 +378,7 @@ void ngx_http_opsauth_free_spare(void);
  * Preaccess handler: takes the client's own identity headers and the
  * credential out of the request's headers, and notes the credential.
  */
-ngx_int_t ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r);
+OA_HOT ngx_int_t ngx_http_opsauth_preaccess_handler(ngx_http_request_t *r);
 
 /* adds a name (any case) to the set that is looked for. NGX_DECLINED: it can't
    carry a credential and an identity both. NGX_ERROR: no memory */
@@ -388,10 +388,10 @@ ngx_int_t ngx_http_opsauth_add_name(ngx_conf_t *cf,
 
 /* ngx_http_opsauth_access.c */
 
-ngx_int_t ngx_http_opsauth_access_handler(ngx_http_request_t *r);
+OA_HOT ngx_int_t ngx_http_opsauth_access_handler(ngx_http_request_t *r);
 
 /* the client's, after realip; of family 0 where it has none (unix:) */
-void ngx_http_opsauth_addr(ngx_http_request_t *r, oa_addr_t *addr);
+OA_HOT void ngx_http_opsauth_addr(ngx_http_request_t *r, oa_addr_t *addr);
 
 
 /* ngx_http_opsauth_records.c */
@@ -401,22 +401,22 @@ void ngx_http_opsauth_addr(ngx_http_request_t *r, oa_addr_t *addr);
  * and account are there, or it is the reason why not. NGX_AGAIN: a read is
  * under way, the request will be woken.
  */
-ngx_int_t ngx_http_opsauth_identify(ngx_http_request_t *r,
+OA_HOT ngx_int_t ngx_http_opsauth_identify(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_store_t *store);
 
 /* forgets what was found out: identify() begins anew */
-void ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
+OA_HOT void ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_store_t *store);
 
 /* before a request waits: ctx->event, which wakes it. NGX_ERROR: no memory */
-ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
+OA_APART ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
 
 
 /* ngx_http_opsauth_wait.c */
 
 /* the request does nothing but watch for an abort; returns what its handler is
    to return: NGX_AGAIN, or 500 */
-ngx_int_t ngx_http_opsauth_suspend(ngx_http_request_t *r);
+OA_APART ngx_int_t ngx_http_opsauth_suspend(ngx_http_request_t *r);
 
 /* from a posted event: the request goes on, or is ended where that can't be */
 void ngx_http_opsauth_resume(ngx_http_request_t *r,
@@ -426,7 +426,7 @@ void ngx_http_opsauth_resume(ngx_http_request_t *r,
 /* ngx_http_opsauth_worker.c */
 
 /* this process' connection and hasher for the store; NULL: no memory */
-ngx_http_opsauth_worker_t *ngx_http_opsauth_worker(
+OA_APART ngx_http_opsauth_worker_t *ngx_http_opsauth_worker(
     ngx_http_opsauth_store_t *store);
 void ngx_http_opsauth_exit_process(ngx_cycle_t *cycle);
 void ngx_http_opsauth_worker_destroy(ngx_http_opsauth_store_t *store);
@@ -460,7 +460,7 @@ void ngx_http_opsauth_cluster_fill(ngx_http_opsauth_store_t *store,
 /* ngx_http_opsauth_identity.c */
 
 /* sets the headers for the backend; NGX_ERROR: no memory */
-ngx_int_t ngx_http_opsauth_set_identity(ngx_http_request_t *r,
+OA_HOT ngx_int_t ngx_http_opsauth_set_identity(ngx_http_request_t *r,
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
 char *ngx_http_opsauth_identity_header(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -475,7 +475,7 @@ ngx_int_t ngx_http_opsauth_check_header_name(ngx_conf_t *cf,
 /* ngx_http_opsauth_deny.c */
 
 /* prepares the answer and returns its status, or NGX_ERROR */
-ngx_int_t ngx_http_opsauth_deny(ngx_http_request_t *r,
+OA_APART ngx_int_t ngx_http_opsauth_deny(ngx_http_request_t *r,
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
 ngx_int_t ngx_http_opsauth_init_bodies(ngx_conf_t *cf,
     ngx_http_opsauth_main_conf_t *omcf);

@@ -32,11 +32,11 @@
 ngx_http_opsauth_always ngx_int_t ngx_http_opsauth_judge(
     ngx_http_request_t *r, ngx_http_opsauth_loc_conf_t *olcf,
     ngx_http_opsauth_ctx_t *ctx);
-static oa_reason_t ngx_http_opsauth_check_offline(
+OA_HOT static oa_reason_t ngx_http_opsauth_check_offline(
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
-static void ngx_http_opsauth_decide(ngx_http_request_t *r,
+OA_HOT static void ngx_http_opsauth_decide(ngx_http_request_t *r,
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
-static ngx_int_t ngx_http_opsauth_answer(ngx_http_request_t *r,
+OA_HOT static ngx_int_t ngx_http_opsauth_answer(ngx_http_request_t *r,
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
 
 

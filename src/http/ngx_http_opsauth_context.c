@@ -23,8 +23,8 @@
     ngx_align(offsetof(ngx_http_opsauth_ctx_t, key), 2 * NGX_HTTP_OPSAUTH_LINE)
 
 
-static ngx_http_opsauth_ctx_t *ngx_http_opsauth_new_ctx(ngx_log_t *log);
-static void ngx_http_opsauth_free_ctx(void *data);
+OA_HOT static ngx_http_opsauth_ctx_t *ngx_http_opsauth_new_ctx(ngx_log_t *log);
+OA_HOT static void ngx_http_opsauth_free_ctx(void *data);
 
 
 static ngx_http_opsauth_ctx_t  *ngx_http_opsauth_spare;

@@ -21,10 +21,10 @@ static ngx_int_t ngx_http_opsauth_challenge(ngx_http_request_t *r,
     const oa_reason_info_t *info);
 static ngx_int_t ngx_http_opsauth_set_header(ngx_http_request_t *r,
     ngx_table_elt_t **slot, const char *name, ngx_str_t *value);
-static ngx_int_t ngx_http_opsauth_header_filter(ngx_http_request_t *r);
+OA_HOT static ngx_int_t ngx_http_opsauth_header_filter(ngx_http_request_t *r);
 ngx_http_opsauth_rare ngx_int_t ngx_http_opsauth_header_answer(
     ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx);
-static ngx_int_t ngx_http_opsauth_body_filter(ngx_http_request_t *r,
+OA_HOT static ngx_int_t ngx_http_opsauth_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 ngx_http_opsauth_rare ngx_int_t ngx_http_opsauth_subrequest_body(
     ngx_http_request_t *r, ngx_chain_t *in);

@@ -113,7 +113,7 @@ struct ngx_http_opsauth_introspection_s {
  * NGX_DECLINED  ctx->verdict stands
  * otherwise     to be returned by the access handler
  */
-ngx_int_t ngx_http_opsauth_introspect(ngx_http_request_t *r,
+OA_APART ngx_int_t ngx_http_opsauth_introspect(ngx_http_request_t *r,
     ngx_http_opsauth_loc_conf_t *olcf, ngx_http_opsauth_ctx_t *ctx);
 
 

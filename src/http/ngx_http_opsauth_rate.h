@@ -86,7 +86,7 @@ typedef struct {
  * chunk of a shared quota, and will be woken. Only for requests that nothing
  * else turns away.
  */
-ngx_int_t ngx_http_opsauth_rate_check(ngx_http_opsauth_loc_conf_t *olcf,
+OA_APART ngx_int_t ngx_http_opsauth_rate_check(ngx_http_opsauth_loc_conf_t *olcf,
     ngx_http_opsauth_ctx_t *ctx);
 
 /* the answer's headers; NGX_ERROR: no memory */
@@ -112,7 +112,7 @@ ngx_int_t ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_rate_slot_t *slot);
 
 /* it goes on, if that is what it waited for */
-void ngx_http_opsauth_rate_resume(ngx_http_opsauth_ctx_t *ctx);
+OA_APART void ngx_http_opsauth_rate_resume(ngx_http_opsauth_ctx_t *ctx);
 
 /* the request ends while it waits */
 void ngx_http_opsauth_rate_leave(ngx_http_opsauth_ctx_t *ctx);
@@ -146,12 +146,12 @@ void ngx_http_opsauth_rate_node_stop(ngx_http_opsauth_rate_node_t *node);
 
 /* nothing more may be asked of Redis for this address; where there is an
    opsauth_failure_rate */
-ngx_uint_t ngx_http_opsauth_attempts_spent(ngx_http_opsauth_loc_conf_t *olcf,
+OA_APART ngx_uint_t ngx_http_opsauth_attempts_spent(ngx_http_opsauth_loc_conf_t *olcf,
     ngx_http_opsauth_ctx_t *ctx);
 
 /* a verdict that may be a failed attempt is charged to the address, or becomes
    OA_REASON_ATTEMPTS */
-void ngx_http_opsauth_attempts_judge(ngx_http_opsauth_loc_conf_t *olcf,
+OA_APART void ngx_http_opsauth_attempts_judge(ngx_http_opsauth_loc_conf_t *olcf,
     ngx_http_opsauth_ctx_t *ctx);
 
 

@@ -18,12 +18,12 @@
 #include "ngx_http_opsauth.h"
 
 
-static void ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
+OA_HOT static void ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_status_e status, ngx_str_t *packed);
-static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
+OA_HOT static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx, ngx_opsauth_status_e status,
     ngx_str_t *packed);
-static ngx_opsauth_status_e ngx_http_opsauth_read(
+OA_HOT static ngx_opsauth_status_e ngx_http_opsauth_read(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
     const ngx_opsauth_lookup_kind_t *kind, ngx_str_t *packed);
 ngx_http_opsauth_rare ngx_opsauth_status_e ngx_http_opsauth_read_answer(
@@ -39,7 +39,7 @@ static u_char *ngx_http_opsauth_keep(ngx_http_opsauth_ctx_t *ctx,
 static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_str_t *packed);
-static ngx_int_t ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
+OA_APART static ngx_int_t ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
     ngx_opsauth_waiter_t *waiter);
 static ngx_opsauth_status_e ngx_http_opsauth_fall_back(

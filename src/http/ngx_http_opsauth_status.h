@@ -103,7 +103,7 @@ void ngx_http_opsauth_snapshot(ngx_http_opsauth_store_t *store,
     ngx_http_opsauth_snapshot_t *snapshot);
 
 /* the same by atomic adding, for processes that have no words of their own */
-void ngx_http_opsauth_count_shared(ngx_http_opsauth_store_t *store,
+OA_APART void ngx_http_opsauth_count_shared(ngx_http_opsauth_store_t *store,
     ngx_http_opsauth_ctx_t *ctx);
 
 /* by the error's name (RFC 6749 section 5.2); by oa_grant_bit() */

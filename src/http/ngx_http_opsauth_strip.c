@@ -26,15 +26,15 @@ typedef struct {
 } ngx_http_opsauth_strip_t;
 
 
-static void ngx_http_opsauth_strip_walk(ngx_http_request_t *r,
+OA_HOT static void ngx_http_opsauth_strip_walk(ngx_http_request_t *r,
     ngx_http_opsauth_strip_t *strip);
-static void ngx_http_opsauth_strip_header(ngx_http_request_t *r,
+OA_HOT static void ngx_http_opsauth_strip_header(ngx_http_request_t *r,
     ngx_http_opsauth_strip_t *strip, const ngx_http_opsauth_name_t *name,
     ngx_table_elt_t *h);
-static const ngx_http_opsauth_name_t *ngx_http_opsauth_find_name(
+OA_HOT static const ngx_http_opsauth_name_t *ngx_http_opsauth_find_name(
     const ngx_http_opsauth_names_t *names, const ngx_str_t *key,
     const u_char *lowcase);
-static ngx_int_t ngx_http_opsauth_strip_chain(ngx_http_request_t *r,
+OA_HOT static ngx_int_t ngx_http_opsauth_strip_chain(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx);
 
 

@@ -14,10 +14,10 @@ extern ngx_http_opsauth_range_t  ngx_http_opsauth_usage_interval_range;
 
 /* what a request finds for the first time: since the last flush (touched), in
    this second, or ever (entry NULL: none yet); returns the entry or NULL */
-ngx_opsauth_usage_entry_t *ngx_http_opsauth_usage_first(ngx_http_request_t *r,
+OA_APART ngx_opsauth_usage_entry_t *ngx_http_opsauth_usage_first(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx, ngx_opsauth_usage_entry_t *entry,
     uint64_t tag);
-void ngx_http_opsauth_usage_touched(ngx_http_opsauth_store_t *store,
+OA_APART void ngx_http_opsauth_usage_touched(ngx_http_opsauth_store_t *store,
     ngx_opsauth_usage_entry_t *entry);
 
 

@@ -46,11 +46,11 @@ static ngx_int_t ngx_opsauth_cache_adopt(void *owner, u_char *block,
     size_t size);
 static ngx_int_t ngx_opsauth_cache_create(void *owner, u_char *block,
     size_t size);
-static ngx_inline ngx_opsauth_cache_e ngx_opsauth_cache_trust(
+OA_HOT static ngx_inline ngx_opsauth_cache_e ngx_opsauth_cache_trust(
     ngx_opsauth_cache_t *cache,
     const ngx_opsauth_coverage_view_t *view, const u_char *key,
     const ngx_opsauth_entry_t *entry, ngx_msec_t now);
-static ngx_opsauth_cache_e ngx_opsauth_cache_get_slot(
+OA_APART static ngx_opsauth_cache_e ngx_opsauth_cache_get_slot(
     ngx_opsauth_cache_t *cache, const u_char *key, ngx_msec_t now,
     ngx_opsauth_entry_t *entry);
 static void ngx_opsauth_cache_count(uint64_t *counter);

@@ -92,7 +92,7 @@ ngx_int_t ngx_opsauth_cache_add(ngx_conf_t *cf, ngx_opsauth_cache_t *cache,
     ngx_str_t *name, size_t size, void *tag);
 
 /* no lock, no system call; now is the event loop's (ngx_current_msec) */
-ngx_opsauth_cache_e ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache,
+OA_HOT ngx_opsauth_cache_e ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache,
     const u_char *key, ngx_msec_t now, ngx_opsauth_entry_t *entry);
 
 /* before a read is sent */

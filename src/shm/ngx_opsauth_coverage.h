@@ -24,6 +24,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "oa_hot.h"
+
 
 /* in shared memory, on a cache line of its own; all zero: never covered */
 typedef struct {
@@ -74,7 +76,7 @@ ngx_opsauth_coverage_e ngx_opsauth_coverage_take(
     ngx_msec_t now, ngx_msec_t lease);
 
 /* no lock; before the copy is read */
-void ngx_opsauth_coverage_load(ngx_opsauth_coverage_t *coverage,
+OA_HOT void ngx_opsauth_coverage_load(ngx_opsauth_coverage_t *coverage,
     ngx_opsauth_coverage_view_t *view);
 
 /* a copy whose read was sent at fetched_at is covered now */

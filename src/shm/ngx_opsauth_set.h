@@ -78,7 +78,7 @@ typedef struct {
 
 
 /* no lock; epoch is the table's */
-ngx_int_t ngx_opsauth_set_get(ngx_opsauth_set_t *set, const uint32_t *epoch,
+OA_HOT ngx_int_t ngx_opsauth_set_get(ngx_opsauth_set_t *set, const uint32_t *epoch,
     const u_char *key, ngx_opsauth_entry_t *entry);
 void ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map);
 

@@ -22,6 +22,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "oa_hot.h"
+
 
 #define NGX_OPSAUTH_TABLE_KEY_LEN    32
 #define NGX_OPSAUTH_TABLE_DATA_MAX   1920
@@ -71,7 +73,7 @@ ngx_opsauth_table_t *ngx_opsauth_table_attach(void *block, size_t size);
 
 /* no lock. NGX_OK: *entry filled, and marked as used for CLOCK.
    NGX_DECLINED: not there, or being written just now */
-ngx_int_t ngx_opsauth_table_get(ngx_opsauth_table_t *table, const u_char *key,
+OA_HOT ngx_int_t ngx_opsauth_table_get(ngx_opsauth_table_t *table, const u_char *key,
     ngx_opsauth_entry_t *entry);
 
 /* no lock: invalidations of this key's set so far (wraps) */

@@ -1,0 +1,18 @@
+/*
+ * What a request comes to that is answered out of the cache. The compiler puts
+ * all of it in one place, so that it takes few pages and few lines of the
+ * processor's caches, which nginx has filled with its own code
+ * (docs/performance.md).
+ */
+
+#ifndef OA_HOT_H
+#define OA_HOT_H
+
+
+#define OA_HOT    __attribute__((__hot__))
+
+/* what only some requests come to is not put in the middle of that */
+#define OA_APART  __attribute__((__noinline__))
+
+
+#endif /* OA_HOT_H */
