@@ -8,7 +8,7 @@
  * By libcrypto's SHA256_*(), not by EVP: a copy of an EVP_MD_CTX allocates
  * and frees in OpenSSL 3.0, twice for each credential, and a hit has 1 500
  * instructions less without it (make bench).  It is the same code of the
- * library's that hashes.  A message whose rest fits into one block, as a key's
+ * library's that hashes.  A message whose rest fits into two blocks, as a key's
  * does, is padded here (FIPS 180-4, 5.1.1) and hashed by SHA256_Transform():
  * SHA256_Update() and SHA256_Final() would add 600 instructions to each hit.
  *
@@ -30,9 +30,10 @@
 
 #define OA_DIGEST_BLOCK  64                         /* of SHA-256 */
 
-/* what the last block can hold beside the bit that ends a message and its
-   length */
-#define OA_DIGEST_REST   (OA_DIGEST_BLOCK - 1 - 8)
+/* what the last block, or the last two, can hold beside the bit that ends a
+   message and its length */
+#define OA_DIGEST_LAST   (OA_DIGEST_BLOCK - 1 - 8)
+#define OA_DIGEST_REST   (2 * OA_DIGEST_BLOCK - 1 - 8)
 
 
 static oa_rc_t oa_hasher_key(oa_hasher_t *h, size_t i, oa_str_t pepper);
@@ -234,14 +235,28 @@ oa_hasher_words(unsigned char *p, const SHA_LONG h[8])
 }
 
 
-/* ends a message of so many bytes in a block that is zero behind its rest */
+/*
+ * Ends a message of so many bytes, the last of which stand in block[] with
+ * zeros behind them: that many of them, OA_DIGEST_REST at most.
+ */
 
 static inline void
-oa_hasher_end(unsigned char *block, size_t rest, size_t total)
+oa_hasher_end(SHA256_CTX *work, unsigned char block[2 * OA_DIGEST_BLOCK],
+    size_t rest, size_t total)
 {
+    unsigned char  *last;
+
+    last = block + (rest <= OA_DIGEST_LAST ? 0 : OA_DIGEST_BLOCK);
+
     block[rest] = 0x80;
-    block[OA_DIGEST_BLOCK - 2] = (unsigned char) (total * 8 >> 8);
-    block[OA_DIGEST_BLOCK - 1] = (unsigned char) (total * 8);
+    last[OA_DIGEST_BLOCK - 2] = (unsigned char) (total * 8 >> 8);
+    last[OA_DIGEST_BLOCK - 1] = (unsigned char) (total * 8);
+
+    if (last != block) {
+        SHA256_Transform(work, block);
+    }
+
+    SHA256_Transform(work, last);
 }
 
 
@@ -250,26 +265,23 @@ oa_hasher_credential(oa_hasher_t *h, size_t i, oa_str_t credential,
     unsigned char out[OA_DIGEST_LEN])
 {
     SHA256_CTX     *work = &h->work;
-    unsigned char  *block;
+    unsigned char  *block = h->block;
 
     if (i >= h->n) {
         return OA_ERROR;
     }
 
-    block = (unsigned char *) work->data;
-
     if (credential.len <= OA_DIGEST_REST) {
-        memset(block, 0, OA_DIGEST_BLOCK);
+        memset(block, 0, 2 * OA_DIGEST_BLOCK);
 
         if (credential.len != 0) {
             memcpy(block, credential.data, credential.len);
         }
 
-        oa_hasher_end(block, credential.len,
-                      OA_DIGEST_BLOCK + credential.len);
-
         memcpy(work->h, h->keys[i].inner, sizeof(work->h));
-        SHA256_Transform(work, block);
+
+        oa_hasher_end(work, block, credential.len,
+                      OA_DIGEST_BLOCK + credential.len);
 
         oa_hasher_words(block, work->h);
 
@@ -281,10 +293,11 @@ oa_hasher_credential(oa_hasher_t *h, size_t i, oa_str_t credential,
     }
 
     memset(block + OA_DIGEST_LEN, 0, OA_DIGEST_BLOCK - OA_DIGEST_LEN);
-    oa_hasher_end(block, OA_DIGEST_LEN, OA_DIGEST_BLOCK + OA_DIGEST_LEN);
 
     memcpy(work->h, h->keys[i].outer, sizeof(work->h));
-    SHA256_Transform(work, block);
+
+    oa_hasher_end(work, block, OA_DIGEST_LEN,
+                  OA_DIGEST_BLOCK + OA_DIGEST_LEN);
 
     oa_hasher_words(out, work->h);
 
@@ -318,7 +331,7 @@ oa_hasher_account(oa_hasher_t *h, oa_str_t id,
     unsigned char out[OA_DIGEST_LEN])
 {
     SHA256_CTX     *work = &h->work;
-    unsigned char  *block;
+    unsigned char  *block = h->block;
 
     static const oa_str_t  label = oa_string("account:");
 
@@ -327,18 +340,14 @@ oa_hasher_account(oa_hasher_t *h, oa_str_t id,
     }
 
     if (label.len + id.len <= OA_DIGEST_REST) {
-        block = (unsigned char *) work->data;
-
-        memset(block, 0, OA_DIGEST_BLOCK);
+        memset(block, 0, 2 * OA_DIGEST_BLOCK);
         memcpy(block, label.data, label.len);
 
         if (id.len != 0) {
             memcpy(block + label.len, id.data, id.len);
         }
 
-        oa_hasher_end(block, label.len + id.len, label.len + id.len);
-
-        SHA256_Transform(work, block);
+        oa_hasher_end(work, block, label.len + id.len, label.len + id.len);
         oa_hasher_words(out, work->h);
 
     } else if (SHA256_Update(work, label.data, label.len) != 1

@@ -27,6 +27,7 @@ struct oa_hasher_s {
     unsigned          ready:1;
     oa_hasher_key_t   keys[OA_PEPPERS_MAX];
     SHA256_CTX        work;
+    unsigned char     block[128];           /* the end of what is hashed */
 };
 
 
@@ -48,7 +49,7 @@ oa_rc_t oa_hasher_init(oa_hasher_t *h, const oa_str_t *peppers, size_t n);
 void oa_hasher_cleanup(oa_hasher_t *h);
 
 /* digest of a credential under pepper i < h->n; OA_ERROR: libcrypto failed */
-oa_rc_t oa_hasher_credential(oa_hasher_t *h, size_t i, oa_str_t credential,
+OA_HOT oa_rc_t oa_hasher_credential(oa_hasher_t *h, size_t i, oa_str_t credential,
     unsigned char out[OA_DIGEST_LEN]);
 
 /*
