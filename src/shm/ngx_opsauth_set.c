@@ -68,7 +68,11 @@ ngx_opsauth_set_get(ngx_opsauth_set_t *set, const uint32_t *epoch,
     /* all lines of a set of few entries at once: what lies all over the zone
        is waited for more than anything else */
 
-    for (slot = 0; slot < NGX_OPSAUTH_SLOT_FIRST + 3; slot++) {
+    __builtin_prefetch(set);
+
+    for (slot = NGX_OPSAUTH_SLOT_FIRST; slot < NGX_OPSAUTH_SLOT_FIRST + 3;
+         slot++)
+    {
         __builtin_prefetch(ngx_opsauth_set_slot(set, slot));
     }
 
