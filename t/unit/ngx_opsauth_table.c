@@ -404,17 +404,18 @@ test_hand(void)
         good &= put(table, i, 1, 16) == NGX_OK;
     }
 
-    good &= put(table, 100, 1, 16) == NGX_OK && put(table, 101, 1, 16) == NGX_OK;
+    good &= put(table, 100, 1, 16) == NGX_OK
+            && put(table, 101, 1, 16) == NGX_OK;
 
     /* the hand is at 2, behind what is taken out */
 
     ngx_opsauth_table_remove(table, key_of(100));
 
-    good &= put(table, 102, 1, 16) == NGX_OK && put(table, 103, 1, 16) == NGX_OK
-            && sound(table);
+    good &= put(table, 102, 1, 16) == NGX_OK
+            && put(table, 103, 1, 16) == NGX_OK && sound(table);
 
     ok(good && has(table, 101) && has(table, 102) && !has(table, 2)
-       && has(table, 3), "what goes from behind the hand leaves it where it is");
+       && has(table, 3), "who is next stays so when one behind the hand goes");
 
     free(block);
 }
