@@ -163,7 +163,8 @@ subtest '--wait' => sub {
         is($exit, 1, "a replica that is away$again");
         like($err, qr/only 0 of 1 replicas of Redis acknowledged this within 1s/, 'is told');
     }
-    ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms --timeout 1s), $ids{2}[3]);
+    my $there = OpsAuth::Command->new($t, %env, OPSAUTH_REDIS => 'redis+cluster://' . $group->node(1)->address);
+    ($exit, $out, $err) = $there->run(qw(key revoke --wait --lease 100ms --timeout 1s), $ids{2}[3]);
     is($exit, 0, 'where its primary has no part, nobody waits for it') or diag $err;
     $replica->resume;
     ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms), @{$pairs[1]});
