@@ -7,6 +7,7 @@
 use strict;
 use warnings;
 
+use JSON::PP ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -162,7 +163,7 @@ subtest 'one that never answers in time' => sub {
     my $records = $b->store;
     $b->config_http('opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; cache 1m; redis_timeout 1s; '
         . 'redis_connect_timeout 1s; lease 60s; stale off; } server { listen 127.0.0.1:%%PORT_8080%%; '
-        . 'add_header X-Reason $opsauth_reason always; location / { opsauth main; empty_gif; } }');
+        . 'add_header X-Reason $opsauth_reason always; location / { opsauth main; empty_gif; } location = /status { opsauth_status; } }');
     $b->start;
     $records->account('acme');
     my $known = $records->issue;
@@ -198,13 +199,30 @@ subtest 'one that never answers in time' => sub {
         ok($asked > 0 && $asked <= 10, "half open, $time: ten are tried at most") or diag $asked;
         is_deeply([grep { reason($_) ne '503 unavailable' } @r], [], 'in vain');
     }
+
+    # a good answer is one of the ten; a single one in vain opens it again
+    my $good = sub {
+        $slow->script($reads => ['default', 'silence']);
+        return OpsAuth::Process->poll(20, sub { $b->get('/', key => $records->issue)->status == 200 });
+    };
+    my $openings = sub { JSON::PP->new->decode($b->get('/status')->body)->{stores}{main}{redis}{breaker_openings} };
+    ok($good->(), 'half open, and one is answered');
+    my $before = $slow->count($reads);
+    @r = OpsAuth::HTTP::parallel_requests([map { [$b->port(8080), 'GET', '/', key => $records->issue] } 1 .. 30]);
+    my $asked = $slow->count($reads) - $before;
+    ok($asked > 0 && $asked <= 9, 'nine more are tried at most') or diag $asked;
+    ok($good->(), 'and once more');
+    $before = $openings->();
+    is($b->get('/', key => $records->issue)->status, 503, 'one waits in vain');
+    is($openings->() - $before, 1, 'and it is open');
+
     $slow->behave;
     ok(OpsAuth::Process->poll(15, sub { $b->get('/', key => $records->issue)->status == 200 }), 'and used again');
     $b->get('/', key => $records->issue) for 1 .. 10;
     @r = OpsAuth::HTTP::parallel_requests([map { [$b->port(8080), 'GET', '/', key => $records->issue] } 1 .. 30]);
     is(scalar(grep { $_->status == 200 } @r), 30, 'after ten good answers by all');
     my $log = $b->log_since($mark);
-    is(lines($log, qr/redis .* is down/) . lines($log, qr/redis .* is back$/), '11', 'two lines') or diag $log;
+    is(lines($log, qr/redis .* is down/) . lines($log, qr/redis .* is back$/), '33', 'a line for each time, and for each good answer behind it') or diag $log;
 
     # late, but in time: that is no trouble
     $mark = $b->mark;

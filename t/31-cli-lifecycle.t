@@ -640,6 +640,11 @@ subtest '--wait: what replicas say they have' => sub {
     $fake->script(INFO => [($primary->('state=online,offset=0', $has[1])) x 4, ($primary->(@has)) x 9]);
     $disable->();
     is($rc, 0, 'one that has it a little later') or diag $err;
+    my $other = { bulk => $primary->(@has)->{bulk} =~ s/replid:abc/replid:abd/r };
+    $fake->script(INFO => [($primary->(@has)) x 2, $other]);
+    $disable->();
+    is($rc, 1, 'a Redis that was replaced while waiting');
+    like($err, qr/Redis began another history while waiting/, 'is told');
     $fake->script(INFO => { bulk => "role:master\r\nconnected_slaves:2\r\n" });
     $disable->();
     is($rc, 1, 'a Redis that does not say where it is');

@@ -60,7 +60,7 @@ my @cluster_whole = (
 my @cluster_broken = (['move', ''], ['ask', ''], map { [$_, '--takeovers'] } qw(rounding cell epoch));
 
 my $cc = $ENV{CC} // 'cc';
-my %sources = ($model => [qw(steps walk)], $cluster => [qw(cluster cluster_walk)]);
+my %sources = ($model => [qw(steps walk walker)], $cluster => [qw(cluster cluster_walk walker)]);
 for my $program (sort keys %sources) {
     is(system("$cc -std=c11 -O2 -Wall -Wextra -Werror -o $program " . join ' ', map { "$root/t/model/$_.c" } @{$sources{$program}}), 0, 'the model compiles')
         or BAIL_OUT('no model');

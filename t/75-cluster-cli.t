@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use JSON::PP ();
+use POSIX ();
 use Test::More;
 
 use OpsAuth::Cluster;
@@ -135,34 +136,52 @@ subtest 'what can be wrong' => sub {
     like($err, qr/CLUSTER/, 'is told');
 };
 
-# all nodes that have a part of the change are asked for their replicas
+# all nodes that have a part of the change are asked for their replicas, and no others.
+# The one that has a replica is neither asked first nor last
 subtest '--wait' => sub {
     my $group = OpsAuth::Cluster->new(test => $t, replicas => 1, server => sub { { name => "REPLICATED$_[0]" } });
-    # the one with the replica is not the one that is asked first
     my $here = OpsAuth::Command->new($t, %env, OPSAUTH_REDIS => 'redis+cluster://' . $group->node(2)->address);
     my $run = sub { return $here->run(@_) };
+    my $node_of = sub { my $owner = $group->owner(OpsAuth::Cluster::slot($_[0])); return (grep { $group->node($_) == $owner } 1 .. 3)[0] };
     is(($run->(qw(account create crm --name CRM --tenant org_1)))[0], 0, 'an account');
-    my @ids;
-    while (@ids < 2) {
+    my %ids = (1 => [], 2 => [], 3 => []);
+    while (@{$ids{1}} < 3 || @{$ids{2}} < 4) {
         my ($exit, $out, $err) = $run->(qw(key create --account crm --name app --permission read --json));
         my $id = JSON::PP->new->decode($out)->{id};
-        my $slot = OpsAuth::Cluster::slot('opsauth:credential:' . $group->cmd('GET', "opsauth:id:$id"));
-        push @ids, $id if $group->owner($slot) == $group->node(1);
+        my $node = $node_of->('opsauth:credential:' . $group->cmd('GET', "opsauth:id:$id"));
+        push @{$ids{$node}}, $id if $node == 1 || $node_of->("opsauth:id:$id") != 1;
     }
+    my @pairs = map { [$ids{1}[$_], $ids{2}[$_]] } 0 .. 2;
     my ($replica) = grep { ($_->info('role') // '') eq 'slave' } $group->nodes;
-    my ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms), $ids[0]);
+    my ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms), @{$pairs[0]});
     is($exit, 0, 'a node has a replica') or diag $err;
     like($err, qr/in force everywhere: 1 replica of Redis acknowledged it/, 'which is asked');
 
     $replica->pause;
     for my $again ('', ', again, with nothing left to write') {
-        ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms --timeout 1s), $ids[1]);
+        ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms --timeout 1s), @{$pairs[1]});
         is($exit, 1, "a replica that is away$again");
         like($err, qr/only 0 of 1 replicas of Redis acknowledged this within 1s/, 'is told');
     }
+    my $there = OpsAuth::Command->new($t, %env, OPSAUTH_REDIS => 'redis+cluster://' . $group->node(1)->address);
+    ($exit, $out, $err) = $there->run(qw(key revoke --wait --lease 100ms --timeout 1s), $ids{2}[3]);
+    is($exit, 0, 'where its primary has no part, nobody waits for it') or diag $err;
     $replica->resume;
-    ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms), $ids[1]);
+    ($exit, $out, $err) = $run->(qw(key revoke --wait --lease 100ms), @{$pairs[1]});
     is($exit, 0, 'when it is back') or diag $err;
+
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        my @said = $run->(qw(key revoke --wait --lease 10s), @{$pairs[2]});
+        $t->write_file('waited', "$said[0] $said[2]");
+        POSIX::_exit(0);
+    }
+    my $old = $group->node(1);
+    ok(OpsAuth::Process->poll(20, sub { grep { $_->{cmd} eq 'info' && $_->{idle} >= 1 } $old->clients }), 'while it waits for the lease');
+    $replica->cmd(qw(CLUSTER FAILOVER));
+    ok(OpsAuth::Process->poll(20, sub { ($old->info('role') // '') eq 'slave' }), 'the replica takes over');
+    waitpid $pid, 0;
+    like($t->read_file('waited'), qr/^1 .*Redis is no primary any more/s, 'is told');
 };
 
 $t->finish;

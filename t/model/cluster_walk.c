@@ -1,6 +1,6 @@
 /*
- * The walk of cluster.c: keeps every state once, goes through all of them breadth
- * first, and tells the shortest way to a violation.
+ * The walk of cluster.c: leaves out of states what makes no difference, and has
+ * walker.c go through all of them.
  */
 
 #include <stdarg.h>
@@ -9,6 +9,9 @@
 #include <string.h>
 
 #include "cluster.h"
+#include "walker.h"
+
+#define KEY  WALKER_WORDS(sizeof(state_t))
 
 static const struct {
     const char  *name;
@@ -25,20 +28,7 @@ static const struct {
 int       broken, moves_max = 1, takeovers;
 uint64_t  seen[NSEEN];
 
-static uint64_t  limit = 10000000;
-
-typedef struct {
-    state_t   s;
-    uint32_t  parent;
-} record_t;
-
-static record_t   *records;
-static uint32_t   *table;
-static uint64_t    nrecords, table_mask, transitions;
-static uint32_t    current;
-static const char *violated;
-static const state_t *wanted;
-static char        found[128];
+static const uint64_t  limit = 10000000;
 
 static const char  *seen_names[NSEEN] = {
     "states in which only coverage keeps a copy in use",
@@ -232,28 +222,13 @@ simplify(state_t *s)
 }
 
 
-static uint64_t
-hash(const state_t *s)
-{
-    size_t          i;
-    uint64_t        h = 0x9e3779b97f4a7c15ull;
-    const uint8_t  *p = (const uint8_t *) s;
-
-    for (i = 0; i < sizeof(*s); i++) {
-        h = (h ^ p[i]) * 0x100000001b3ull;
-    }
-
-    return h ^ h >> 29;
-}
-
-
 void
 step(const state_t *next, const char *format, ...)
 {
     int          used;
     state_t      s = *next;
     va_list      args;
-    uint64_t     i;
+    uint64_t     w[KEY] = { 0 };
     const char  *bad;
 
     simplify(&s);
@@ -262,75 +237,35 @@ step(const state_t *next, const char *format, ...)
 
     bad = used ? too_old(&s, s.v_slot) : NULL;
 
-    if (wanted) {
-        if (memcmp(&s, wanted, sizeof(s)) == 0 && (found[0] == '\0' || bad)) {
-            va_start(args, format);
-            vsnprintf(found, sizeof(found), format, args);
-            va_end(args);
-        }
-        return;
+    memcpy(w, &s, sizeof(s));
+
+    va_start(args, format);
+
+    if (walker_step(w, bad, format, args)) {
+        seen[COVERED] += used && s.t[SLOT] - NOW > LEASE;
+        seen[STALE_USED] += used && s.v_slot != CURRENT;
     }
 
-    if (violated) {
-        return;
-    }
-
-    transitions++;
-
-    for (i = hash(&s) & table_mask; table[i]; i = (i + 1) & table_mask) {
-        if (memcmp(&records[table[i]].s, &s, sizeof(s)) == 0) {
-            if (bad == NULL) {
-                return;
-            }
-            break;
-        }
-    }
-
-    if (nrecords == limit) {
-        fprintf(stderr, "more than %llu states\n", (unsigned long long) limit);
-        exit(3);
-    }
-
-    seen[COVERED] += used && s.t[SLOT] - NOW > LEASE;
-    seen[STALE_USED] += used && s.v_slot != CURRENT;
-
-    records[nrecords].s = s;
-    records[nrecords].parent = current;
-    table[i] = (uint32_t) nrecords++;
-    violated = bad;
+    va_end(args);
 }
 
 
-/* --- the walk ------------------------------------------------------------------------ */
-
 static void
-print_trace(uint32_t n)
+expand_packed(const uint64_t *w)
 {
-    uint32_t  *way = malloc(sizeof(uint32_t) * 1000);
-    int        k = 0, i;
+    state_t  s;
 
-    for (; n && k < 1000; n = records[n].parent) {
-        way[k++] = n;
-    }
-
-    printf("VIOLATION: %s\n", violated);
-
-    for (i = k - 2; i >= 0; i--) {
-        found[0] = '\0';
-        wanted = &records[way[i]].s;
-        expand(&records[way[i + 1]].s);
-        printf("%4d. %s\n", k - 1 - i, found);
-    }
-
-    free(way);
+    memcpy(&s, w, sizeof(s));
+    expand(&s);
 }
 
 
 int
 main(int argc, char **argv)
 {
-    int      i, k;
-    state_t  s;
+    int          i, k;
+    state_t      s;
+    const char  *violated;
 
     for (i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--break=", 8) == 0) {
@@ -353,14 +288,7 @@ main(int argc, char **argv)
         return 2;
     }
 
-    table_mask = (1ull << 24) - 1;
-    records = malloc(limit * sizeof(record_t));
-    table = calloc(table_mask + 1, sizeof(uint32_t));
-
-    if (records == NULL || table == NULL) {
-        fprintf(stderr, "no memory\n");
-        return 3;
-    }
+    walker_start(KEY, limit, expand_packed);
 
     memset(&s, 0, sizeof(s));
     memset(s.t, NONE, sizeof(s.t));
@@ -368,23 +296,20 @@ main(int argc, char **argv)
     s.noticed = GONE;
     memset(s.v_read, CURRENT, sizeof(s.v_read));
 
-    nrecords = 1;                       /* 0 is nobody */
     step(&s, "the beginning");
 
-    for (current = 1; current < nrecords && !violated; current++) {
-        state_t  now = records[current].s;
-        expand(&now);
-    }
+    violated = walker_walk();
 
     if (violated) {
-        print_trace((uint32_t) nrecords - 1);
+        printf("VIOLATION: %s\n", violated);
+        walker_trace(NULL);
         printf("rule taken out: %s; states: %llu\n", breaks[broken].name,
-               (unsigned long long) nrecords - 1);
+               (unsigned long long) walker_states());
         return 1;
     }
 
     printf("exhausted: %llu states, %llu steps, no violation\n",
-           (unsigned long long) nrecords - 1, (unsigned long long) transitions);
+           (unsigned long long) walker_states(), (unsigned long long) walker_steps());
 
     for (k = 0; k < NSEEN; k++) {
         printf("%-60s %llu\n", seen_names[k], (unsigned long long) seen[k]);

@@ -1,6 +1,6 @@
 /*
- * The walk of the model: packs states, keeps every one once, goes through all of
- * them breadth first, and tells the shortest way to a violation. See steps.c.
+ * The walk of the model: leaves out of states what makes no difference, packs them,
+ * and has walker.c go through all of them. See steps.c.
  */
 
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "walker.h"
 
 #define KEY  3
 
@@ -38,20 +39,6 @@ static const struct {
     { "store-order", "a new coverage is stored \"to\" before \"from\"" },
     { "join-age",    "a request may join a read that is older than the lease" },
 };
-
-typedef struct {
-    uint64_t  w[KEY];
-    uint32_t  parent;
-} record_t;
-
-static record_t  *records;
-static uint32_t  *table;
-static uint64_t   nrecords, nrecords_max, table_mask, transitions;
-static uint32_t   current;              /* whose steps are made */
-
-static const char     *violated;        /* by the last record */
-static const uint64_t *wanted;          /* while a trace is printed */
-static char            found[256];
 
 static const char *seen_names[NSEEN] = {
     "states in which only coverage keeps a copy in use",
@@ -352,21 +339,6 @@ sort_alike(state_t *s)
 
 /* --- the walk ----------------------------------------------------------------------- */
 
-static uint64_t
-hash(const uint64_t *w)
-{
-    int       i;
-    uint64_t  h = 0x9e3779b97f4a7c15ull;
-
-    for (i = 0; i < KEY; i++) {
-        h = (h ^ w[i]) * 0xff51afd7ed558ccdull;
-        h ^= h >> 32;
-    }
-
-    return h;
-}
-
-
 /* a step leads to this state; bad: and does what must not be done */
 
 void
@@ -375,7 +347,7 @@ step(const state_t *next, const char *bad, const char *format, ...)
     int       used, replaced;
     state_t   s = *next;
     va_list   args;
-    uint64_t  w[KEY], i;
+    uint64_t  w[KEY];
 
     simplify(&s);
     sort_alike(&s);
@@ -389,42 +361,24 @@ step(const state_t *next, const char *bad, const char *format, ...)
 
     pack(&s, w);
 
-    if (wanted) {
-        if (memcmp(w, wanted, sizeof(w)) == 0 && (found[0] == '\0' || bad)) {
-            va_start(args, format);
-            vsnprintf(found, sizeof(found), format, args);
-            va_end(args);
-        }
-        return;
+    va_start(args, format);
+
+    if (walker_step(w, bad, format, args)) {
+        seen[COVERED_LONG] += used && NOW - s.t[SLOT] > lease;
+        seen[STALE_USED] += used && replaced;
     }
 
-    if (violated) {
-        return;
-    }
+    va_end(args);
+}
 
-    transitions++;
 
-    for (i = hash(w) & table_mask; table[i]; i = (i + 1) & table_mask) {
-        if (memcmp(records[table[i]].w, w, sizeof(w)) == 0) {
-            if (bad == NULL) {
-                return;
-            }
-            break;
-        }
-    }
+static void
+expand_packed(const uint64_t *w)
+{
+    state_t  s;
 
-    if (nrecords == nrecords_max) {
-        fprintf(stderr, "more than %llu states: smaller bounds, or --limit\n", limit);
-        exit(3);
-    }
-
-    seen[COVERED_LONG] += used && NOW - s.t[SLOT] > lease;
-    seen[STALE_USED] += used && replaced;
-
-    memcpy(records[nrecords].w, w, sizeof(w));
-    records[nrecords].parent = current;
-    table[i] = nrecords++;
-    violated = bad;
+    unpack(&s, w);
+    expand(&s);
 }
 
 
@@ -447,9 +401,13 @@ ago(int t)
 
 
 static void
-print_state(const state_t *s)
+print_state(const uint64_t *w)
 {
-    int  i, k;
+    int       i, k;
+    state_t   state;
+    state_t  *s = &state;
+
+    unpack(s, w);
 
     printf("      covered %s..%s", ago(s->t[FROM_]), ago(s->t[TO]));
     printf("  slot %s", ago(s->t[SLOT]));
@@ -487,37 +445,6 @@ print_state(const state_t *s)
     }
 
     printf("\n");
-}
-
-
-static void
-print_trace(uint32_t last)
-{
-    int       n = 0, i;
-    state_t   s;
-    uint32_t  way[256], r;
-
-    for (r = last; n < 255; r = records[r].parent) {
-        way[n++] = r;
-        if (r == 1) {
-            break;
-        }
-    }
-
-    printf("ages in ms; ! an invalidation, !! a null one under way; < so old that its"
-           " age does not matter\n");
-
-    for (i = n - 2; i >= 0; i--) {
-        unpack(&s, records[way[i + 1]].w);
-        wanted = records[way[i]].w;
-        found[0] = '\0';
-        expand(&s);
-        printf("%3d. %s\n", n - 1 - i, found);
-        unpack(&s, records[way[i]].w);
-        print_state(&s);
-    }
-
-    wanted = NULL;
 }
 
 
@@ -584,24 +511,14 @@ options(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-    int       i;
-    state_t   s;
-    uint64_t  size;
+    int          i;
+    state_t      s;
+    const char  *violated;
 
     options(argc, argv);
     setvbuf(stdout, NULL, _IOLBF, 0);
 
-    nrecords_max = limit + 1;
-    for (size = 1024; size < nrecords_max * 3 / 2; size *= 2) {}
-    table_mask = size - 1;
-
-    records = malloc(nrecords_max * sizeof(record_t));
-    table = calloc(size, sizeof(uint32_t));
-
-    if (records == NULL || table == NULL) {
-        fprintf(stderr, "no memory for %llu states\n", limit);
-        return 3;
-    }
+    walker_start(KEY, limit, expand_packed);
 
     memset(&s, 0, sizeof(s));
 
@@ -609,20 +526,17 @@ main(int argc, char **argv)
         s.t[LINK + i] = NOW;
     }
 
-    nrecords = 1;                       /* 0 in the table: free */
-    current = 1;
     step(&s, NULL, "start");
 
-    for (current = 1; current < nrecords && !violated; current++) {
-        unpack(&s, records[current].w);
-        expand(&s);
-    }
+    violated = walker_walk();
 
     if (violated) {
-        print_trace(nrecords - 1);
+        printf("ages in ms; ! an invalidation, !! a null one under way; < so old that its"
+               " age does not matter\n");
+        walker_trace(print_state);
         printf("VIOLATION: %s\n", violated);
         printf("rule taken out: %s; states: %llu\n", breaks[broken].what,
-               (unsigned long long) nrecords - 1);
+               (unsigned long long) walker_states());
         return 1;
     }
 
@@ -631,7 +545,7 @@ main(int argc, char **argv)
     }
 
     printf("exhausted: %llu states, %llu steps, no violation\n",
-           (unsigned long long) nrecords - 1, (unsigned long long) transitions);
+           (unsigned long long) walker_states(), (unsigned long long) walker_steps());
 
     return 0;
 }

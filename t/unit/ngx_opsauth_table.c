@@ -360,6 +360,63 @@ test_replace(void)
        && stats.evictions == 0 && stats.negative_evictions == 1,
        "a record takes the place of a negative entry");
 
+    good = put(table, 101, 1, 80) == NGX_OK && has(table, 101)
+           && sound(table);
+
+    ngx_opsauth_table_stats(table, &stats);
+
+    ok(good && stats.used == 62 && stats.entries == 61 && stats.evictions == 2,
+       "one that takes the place of two counts as one");
+
+    free(block);
+}
+
+
+/* who goes is settled by use and by where the hand is, whatever went before */
+
+static void
+test_hand(void)
+{
+    int                   good;
+    void                 *block;
+    uint32_t              i;
+    ngx_opsauth_table_t  *table;
+
+    table = table_new(1, &block);
+
+    good = put_negative(table, 0, 1) == NGX_OK && has(table, 0);
+
+    for (i = 1; i < 62; i++) {
+        good &= put(table, i, 1, 16) == NGX_OK;
+    }
+
+    good &= put(table, 100, 1, 16) == NGX_OK && has(table, 100)
+            && sound(table);
+
+    ok(good && has(table, 0) && !has(table, 1),
+       "a negative entry that is used stays, a record that is not goes");
+
+    free(block);
+
+    table = table_new(1, &block);
+
+    for (i = 0, good = 1; i < 62; i++) {
+        good &= put(table, i, 1, 16) == NGX_OK;
+    }
+
+    good &= put(table, 100, 1, 16) == NGX_OK
+            && put(table, 101, 1, 16) == NGX_OK;
+
+    /* the hand is at 2, behind what is taken out */
+
+    ngx_opsauth_table_remove(table, key_of(100));
+
+    good &= put(table, 102, 1, 16) == NGX_OK
+            && put(table, 103, 1, 16) == NGX_OK && sound(table);
+
+    ok(good && has(table, 101) && has(table, 102) && !has(table, 2)
+       && has(table, 3), "who is next stays so when one behind the hand goes");
+
     free(block);
 }
 
@@ -485,6 +542,7 @@ main(void)
     test_model(3, 20, 140, 50000, 0);
     test_share();
     test_replace();
+    test_hand();
     test_clock();
     test_torn();
 

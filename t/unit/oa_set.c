@@ -48,6 +48,8 @@ packing(void)
     pack("read:tenants read:tenants", OA_OK, "read:tenants");
     pack("read:tenants write:tenants read:tenants", OA_OK,
          "read:tenants write:tenants");
+    pack("read:tenants write:tenants write:tenants", OA_OK,
+         "read:tenants write:tenants");
     pack("read:tenants write:tenants ", OA_OK, "read:tenants write:tenants");
     pack(" read:tenants write:tenants", OA_OK, "read:tenants write:tenants");
     pack("read:tenants  write:tenants", OA_OK, "read:tenants write:tenants");

@@ -59,11 +59,14 @@ sub new {
 sub _node {
     my ($self, $i) = @_;
     my $server = $self->{server} // {};
+    $server = $server->($i) if ref $server eq 'CODE';
     my @args = ('--cluster-node-timeout', $self->{timeout}, '--repl-diskless-sync-delay', 0,
         '--cluster-allow-replica-migration', 'no', @{$self->{args} // []});
     push @args, '--cluster-announce-hostname', $self->{names}->($i) if $self->{names};
     push @args, '--cluster-preferred-endpoint-type', $self->{endpoint} if $self->{endpoint};
-    return $self->{test}->redis(name => "NODE$i", cluster => 1, %{ref $server eq 'CODE' ? $server->($i) : $server}, args => \@args);
+    # on loopback others would take it to be at the address of their own
+    push @args, '--cluster-announce-ip', $server->{host} if $server->{host};
+    return $self->{test}->redis(name => "NODE$i", cluster => 1, %$server, args => \@args);
 }
 
 # all know the names of all: they get around by and by
