@@ -220,17 +220,37 @@ oa_hasher_cleanup(oa_hasher_t *h)
 }
 
 
-/* big-endian, as SHA-256 has its words */
+/* big-endian, as SHA-256 has its words: two at a time */
+
+static inline void
+oa_hasher_pair(unsigned char *p, const SHA_LONG h[2])
+{
+    uint64_t  pair;
+
+    pair = htobe64((uint64_t) h[0] << 32 | h[1]);
+    memcpy(p, &pair, sizeof(pair));
+}
+
 
 static inline void
 oa_hasher_words(unsigned char *p, const SHA_LONG h[8])
 {
-    size_t    i;
-    SHA_LONG  word;
+    oa_hasher_pair(p, h);
+    oa_hasher_pair(p + 8, h + 2);
+    oa_hasher_pair(p + 16, h + 4);
+    oa_hasher_pair(p + 24, h + 6);
+}
 
-    for (i = 0; i < 8; i++) {
-        word = htobe32(h[i]);
-        memcpy(p + i * sizeof(word), &word, sizeof(word));
+
+/* for one memset() of both blocks, gcc writes a slow "rep stos" */
+
+static inline void
+oa_hasher_clear(unsigned char block[2 * OA_DIGEST_BLOCK], size_t rest)
+{
+    memset(block, 0, OA_DIGEST_BLOCK);
+
+    if (rest > OA_DIGEST_LAST) {
+        memset(block + OA_DIGEST_BLOCK, 0, OA_DIGEST_BLOCK);
     }
 }
 
@@ -272,7 +292,7 @@ oa_hasher_credential(oa_hasher_t *h, size_t i, oa_str_t credential,
     }
 
     if (credential.len <= OA_DIGEST_REST) {
-        memset(block, 0, 2 * OA_DIGEST_BLOCK);
+        oa_hasher_clear(block, credential.len);
 
         if (credential.len != 0) {
             memcpy(block, credential.data, credential.len);
@@ -340,7 +360,7 @@ oa_hasher_account(oa_hasher_t *h, oa_str_t id,
     }
 
     if (label.len + id.len <= OA_DIGEST_REST) {
-        memset(block, 0, 2 * OA_DIGEST_BLOCK);
+        oa_hasher_clear(block, label.len + id.len);
         memcpy(block, label.data, label.len);
 
         if (id.len != 0) {

@@ -147,9 +147,11 @@ ngx_http_opsauth_judge(ngx_http_request_t *r,
 
     } while (rc == NGX_OK);
 
-    /* last: what is turned away takes nothing from anybody's rate */
+    /* last: what is turned away takes nothing from anybody's rate. Most accounts
+       have none of their own, and most places none for all */
 
     if (olcf->rate && ctx->verdict.reason == OA_REASON_OK
+        && (ctx->account.rate.len || olcf->rate->limits.n || ctx->rated)
         && ngx_http_opsauth_rate_check(olcf, ctx) == NGX_AGAIN)
     {
         return NGX_AGAIN;
