@@ -53,6 +53,18 @@ sub unpack {
     $? == 0 or die "cannot build the service:\n$said";
 }
 
+# Builds the handler that is there for scale, by the headers that the module was built with.
+sub bare {
+    my ($self) = @_;
+    my $source = "$self->{setup}{here}/alternatives/bare.c";
+    my $nginx = $ENV{NGINX_SRC} // '/usr/share/nginx/src';
+    my @include = map { "-I$_" } "$self->{build}/nginx",
+        map { "$nginx/src/$_" } qw(core event event/modules os/unix http http/modules http/v2);
+    my $cc = $ENV{CC} // 'cc';
+    my $said = `$cc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -fPIC -shared -o $self->{root}/bare.so @include $source -lcrypto 2>&1`;
+    $? == 0 or die "cannot build bare.c:\n$said";
+}
+
 sub versions {
     my ($self) = @_;
     my @debs = map { s{.*/}{}r =~ s/%3a/:/r } glob "$self->{root}/packages/*.deb";
@@ -153,7 +165,8 @@ sub nginx {
         my $text = Bench::Setup::read_file($path) =~ s/%%(\w+)%%/$value{$1} \/\/ die "%%$1%%"/ger;
         $setup->write_file("$name/" . $path =~ s{.*/}{}r, $text);
     }
-    my $main = join ' ', map { "load_module $root/usr/lib/nginx/modules/$_.so;" } @{$o{modules} // []};
+    my $main = $o{scale} ? "load_module $root/$name.so;"
+        : join ' ', map { "load_module $root/usr/lib/nginx/modules/$_.so;" } @{$o{modules} // []};
     local $ENV{LD_LIBRARY_PATH} = "$root/usr/lib/x86_64-linux-gnu";
     my $nginx = $setup->nginx($name, 0, $main, $setup->proxied . "include $here/$name.conf;\n");
     return { %$nginx, %port, service => $service };
