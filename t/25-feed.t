@@ -159,16 +159,18 @@ subtest 'the feed is lost' => sub {
 };
 
 subtest 'reload keeps the cache warm' => sub {
-    my ($t, $redis, $store, $key) = gateway();
+    # the new workers have to have a feed within it
+    my $lease = OpsAuth::Process::PACE;
+    my ($t, $redis, $store, $key) = gateway(extra => "lease ${lease}s;");
     $t->wait_for_log(qr/tracking/);
     sleep 0.1;                          # what was read before is not covered
     is($t->get('/', key => $key)->status, 204);
-    sleep 1.2;
+    sleep $lease + 0.2;
     for (1 .. 3) {
         my $mark = $t->mark;
         $t->reload;
         $t->wait_for_log(qr/tracking/, since => $mark);
-        sleep 1.2;
+        sleep $lease + 0.2;
         my $before = hmgets($redis);
         my $r = $t->get('/', key => $key);
         is($r->header('X-Cache'), 'hit', 'hit after a reload, beyond the lease');
