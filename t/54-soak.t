@@ -28,7 +28,7 @@ use constant STALE   => 30;
 # both clocks of a comparison are whole milliseconds
 use constant EPSILON => 0.002;
 # of commands and of connecting: what a busy machine takes of it is not Redis' fault
-use constant TIMEOUT => 1;
+use constant TIMEOUT => OpsAuth::Nginx::redis_timeout(1);
 # a worker that lost Redis waits 5 s at most until it tries again; and connects
 use constant BACKOFF => 5 + 2 * TIMEOUT;
 use constant RATE    => 120;            # a minute

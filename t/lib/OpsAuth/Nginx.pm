@@ -37,6 +37,10 @@ sub stderr    { "$_[0]{dir}/nginx.stderr" }
 sub pid       { $_[0]{pid} }
 sub running   { OpsAuth::Process->running($_[0]{pid}) }
 
+# What whole seconds of redis_timeout and redis_connect_timeout are in fact: code that
+# valgrind has not seen yet takes long the first time. Milliseconds stay what they are.
+sub redis_timeout { my ($seconds) = @_; return $ENV{TEST_NGINX_VALGRIND} && $seconds < 10 ? 10 : $seconds }
+
 # --- configuration --------------------------------------------------------------
 
 # the lines for %%TEST_GLOBALS%%; $name keeps those of `nginx -t` apart
@@ -86,11 +90,10 @@ sub _render {
     );
     my $out = $text;
     $out =~ s/%%(\w+)%%/$own{$1} ? $own{$1}->() : $substitute->($1)/ge;
-    # code that valgrind has not seen yet takes long the first time; nginx -t has to read
-    # what the test wrote
+    # nginx -t has to read what the test wrote
     for my $name ($ENV{TEST_NGINX_VALGRIND} && $name ne 'nginx-t' ? qw(redis_timeout redis_connect_timeout) : ()) {
-        $out =~ s/\b$name\s+\d+s;/$name 10s;/g;
-        $out =~ s/(\bopsauth_store\s+\w+\s*\{)(?![^}]*\b$name\b)/$1 $name 10s;/g;
+        $out =~ s/\b$name\s+\K(\d+)(?=s;)/redis_timeout($1)/ge;
+        $out =~ s/(\bopsauth_store\s+\w+\s*\{)(?![^}]*\b$name\b)/"$1 $name " . redis_timeout(0) . 's;'/ge;
     }
     my $path = "$self->{dir}/$name.conf";
     open my $fh, '>', $path or die "$path: $!";
