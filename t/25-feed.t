@@ -159,21 +159,23 @@ subtest 'the feed is lost' => sub {
 };
 
 subtest 'reload keeps the cache warm' => sub {
-    # the new workers have to have a feed within it
-    my $lease = OpsAuth::Process::PACE;
-    my ($t, $redis, $store, $key) = gateway(extra => "lease ${lease}s;");
+    my ($t, $redis, $store, $key) = gateway();
     $t->wait_for_log(qr/tracking/);
     sleep 0.1;                          # what was read before is not covered
     is($t->get('/', key => $key)->status, 204);
-    sleep $lease + 0.2;
+    sleep 1.2;
     for (1 .. 3) {
         my $mark = $t->mark;
         $t->reload;
         $t->wait_for_log(qr/tracking/, since => $mark);
-        sleep $lease + 0.2;
+        sleep 1.2;
         my $before = hmgets($redis);
         my $r = $t->get('/', key => $key);
-        is($r->header('X-Cache'), 'hit', 'hit after a reload, beyond the lease');
+        # the master gives new workers 100 ms until it ends the old ones
+        SKIP: {
+            skip 'under valgrind no new worker has a feed before the old ones end', 1 if $ENV{TEST_NGINX_VALGRIND};
+            is($r->header('X-Cache'), 'hit', 'hit after a reload, beyond the lease');
+        }
     }
     $store->update_account('crm', tenant => 'v2');
     ok(everywhere($t, $key, 'v2', 5), 'and the push goes on');

@@ -656,8 +656,16 @@ subtest '--wait: Redis is lost, or says no' => sub {
     my $ours = OpsAuth::Command->new($t, OPSAUTH_REDIS => $own->url, OPSAUTH_PEPPER_FILE => $store->pepper_file,
         OPSAUTH_KEY_PREFIX => 'live=op365_sk_live_');
     $ours->run(qw(account create a));
+    my $account = sub { my ($redis) = @_; return join ' ', @{$redis->cmd(qw(HGETALL opsauth:account:a))} };
+    my $was = $account->($own);
     my $pid = fork // die "fork: $!";
-    if (!$pid) { sleep 1.5; kill 'KILL', $own->pid; POSIX::_exit(0) }
+    if (!$pid) {
+        my $client = $own->client;
+        OpsAuth::Process->poll(20, sub { $account->($client) ne $was });
+        sleep 1.5;
+        kill 'KILL', $own->pid;
+        POSIX::_exit(0);
+    }
     my $begin = time;
     ($rc, $out, $err) = $ours->run(qw(account disable a --wait --lease 4s));
     waitpid $pid, 0;

@@ -214,6 +214,7 @@ subtest 'what is told decides which server it is' => sub {
     is(json($id, 'GET', "http://10.1.2.3:$p8080/x", @from)->{exit}, 1, 'an address of somebody before nginx');
     my $x = json($id, 'GET', 'http://first/x', '--listen', $p8080, @from);
     my $y = json($id, 'GET', '/x', '--host', 'first', '--listen', $p8080, @from);
+    delete $_->{request}{at} for $x, $y;
     is_deeply($x, $y, '--listen and --host override the URL');
     ($exit, $out, $err) = ask($id, 'GET', 'http://first/x', @from);
     is($exit, 2, 'nobody listens there');

@@ -10,8 +10,7 @@ use warnings;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
-# What a test lets pass so that something can have happened, such as a lease that a
-# worker must be started in, takes so many times as long.
+# How many times as long a test lets pass so that something can have happened.
 use constant PACE => $ENV{TEST_NGINX_VALGRIND} ? 5 : 1;
 
 use constant WAIT => (grep { $ENV{"TEST_NGINX_$_"} } qw(SLOW PRELOAD VALGRIND)) ? 30 : 20;
