@@ -19,7 +19,7 @@ use OpsAuth::Test;
 our @EXPORT_OK = qw($LEASE status cache settles covered documented);
 
 # of such a gateway, in seconds
-our $LEASE = 0.5;
+our $LEASE = 0.5 * OpsAuth::Process::PACE;
 
 my $CONF = <<'CONF';
     %%HTTP%%
@@ -48,7 +48,7 @@ CONF
 # tls      1: everything speaks TLS; the CA is $group->{pki}'s
 # url      what `redis` says, extra: lines of the store, http: of http; text, or
 #          a function of ($t, $group)
-# lease    500ms
+# lease    $LEASE
 # timeout  of commands and connections (250ms, as it comes)
 sub gateway {
     my ($class, %o) = @_;
