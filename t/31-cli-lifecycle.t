@@ -656,15 +656,12 @@ subtest '--wait: Redis is lost, or says no' => sub {
     my $ours = OpsAuth::Command->new($t, OPSAUTH_REDIS => $own->url, OPSAUTH_PEPPER_FILE => $store->pepper_file,
         OPSAUTH_KEY_PREFIX => 'live=op365_sk_live_');
     $ours->run(qw(account create a));
-    my $account = sub { my ($redis) = @_; return join ' ', @{$redis->cmd(qw(HGETALL opsauth:account:a))} };
-    my $was = $account->($own);
-    my $pid = fork // die "fork: $!";
+    my $account = sub { join ' ', @{$_[0]->cmd(qw(HGETALL opsauth:account:a))} };
+    my ($was, $pid) = ($account->($own), fork // die "fork: $!");
     if (!$pid) {
-        my $client = $own->client;
-        OpsAuth::Process->poll(20, sub { $account->($client) ne $was });
-        sleep 1.5;
-        kill 'KILL', $own->pid;
-        POSIX::_exit(0);
+        my $client = $own->client;      # not its parent's connection
+        sleep(OpsAuth::Process->poll(20, sub { $account->($client) ne $was }) ? 1.5 : 0);
+        kill('KILL', $own->pid) && POSIX::_exit(0);
     }
     my $begin = time;
     ($rc, $out, $err) = $ours->run(qw(account disable a --wait --lease 4s));
