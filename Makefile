@@ -56,7 +56,7 @@ help:
 	@echo "make test        install what is needed, build, run the whole test suite"
 	@echo "make check       run the test suite, installing nothing (T=\"t/x.t ...\" for some)"
 	@echo "make test-asan   the suite with AddressSanitizer, UBSan and an nginx without pools"
-	@echo "make test-valgrind  a part of it under valgrind, and such an nginx (T=... for other)"
+	@echo "make test-valgrind  the suite under valgrind, with such an nginx, too"
 	@echo "make test-modes  the suite by reload, with poll, in one process, built in (MODES=poll)"
 	@echo "make matrix      the suite with other versions of nginx, Redis, Valkey (ROWS=debian13-redis)"
 	@echo "make fuzz        every parser with libFuzzer (FUZZ_SECONDS=60 for each, FUZZ=\"jws ...\")"

@@ -170,7 +170,7 @@ http {
 CONF
     $t->start;
     my ($worker) = $t->workers;
-    is((stat "/proc/$worker")[4], scalar getpwnam 'nobody', 'the worker is nobody');
+    is(OpsAuth::Process->uid($worker), scalar getpwnam 'nobody', 'the worker is nobody');
     is(sprintf('%04o %d', (stat $file)[2] & 07777, (stat _)[4]), '0600 0', 'the file is root\'s');
 
     $store->account('acme');
@@ -205,7 +205,7 @@ subtest 'connections' => sub {
 CONF
     $t->start;
     $store->account('acme');
-    ok((grep { OpsAuth::Process->title($_) =~ /cache manager/ } $t->children), 'there is a helper process');
+    ok($t->wait_for_log(qr/start cache manager process/), 'there is a helper process');
     sleep 0.3;
     is($fake->opened, 0, 'nobody connects before there is a request');
     is($t->get('/main')->status, 401, 'a request without a credential');

@@ -171,7 +171,11 @@ subtest 'reload keeps the cache warm' => sub {
         sleep 1.2;
         my $before = hmgets($redis);
         my $r = $t->get('/', key => $key);
-        is($r->header('X-Cache'), 'hit', 'hit after a reload, beyond the lease');
+        # the master gives new workers 100 ms until it ends the old ones
+        SKIP: {
+            skip 'under valgrind no new worker has a feed before the old ones end', 1 if $ENV{TEST_NGINX_VALGRIND};
+            is($r->header('X-Cache'), 'hit', 'hit after a reload, beyond the lease');
+        }
     }
     $store->update_account('crm', tenant => 'v2');
     ok(everywhere($t, $key, 'v2', 5), 'and the push goes on');

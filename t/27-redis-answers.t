@@ -161,8 +161,8 @@ subtest 'one that never answers in time' => sub {
     my $b = OpsAuth::Test->new;
     my $slow = $b->fake_redis;
     my $records = $b->store;
-    $b->config_http('opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; cache 1m; redis_timeout 1s; '
-        . 'redis_connect_timeout 1s; lease 60s; stale off; } server { listen 127.0.0.1:%%PORT_8080%%; '
+    $b->config_http('opsauth_store main { redis %%REDIS%%; pepper_file %%PEPPER%%; cache 1m; redis_timeout 1500ms; '
+        . 'redis_connect_timeout 1500ms; lease 60s; stale off; } server { listen 127.0.0.1:%%PORT_8080%%; '
         . 'add_header X-Reason $opsauth_reason always; location / { opsauth main; empty_gif; } location = /status { opsauth_status; } }');
     $b->start;
     $records->account('acme');

@@ -656,8 +656,13 @@ subtest '--wait: Redis is lost, or says no' => sub {
     my $ours = OpsAuth::Command->new($t, OPSAUTH_REDIS => $own->url, OPSAUTH_PEPPER_FILE => $store->pepper_file,
         OPSAUTH_KEY_PREFIX => 'live=op365_sk_live_');
     $ours->run(qw(account create a));
-    my $pid = fork // die "fork: $!";
-    if (!$pid) { sleep 1.5; kill 'KILL', $own->pid; POSIX::_exit(0) }
+    my $account = sub { join ' ', @{$_[0]->cmd(qw(HGETALL opsauth:account:a))} };
+    my ($was, $pid) = ($account->($own), fork // die "fork: $!");
+    if (!$pid) {
+        my $client = $own->client;      # not its parent's connection
+        sleep(OpsAuth::Process->poll(20, sub { $account->($client) ne $was }) ? 1.5 : 0);
+        kill('KILL', $own->pid) && POSIX::_exit(0);
+    }
     my $begin = time;
     ($rc, $out, $err) = $ours->run(qw(account disable a --wait --lease 4s));
     waitpid $pid, 0;

@@ -609,8 +609,10 @@ subtest 'much' => sub {
     my $spent = time - $start || 1;
     is($?, 0, "$n records") or diag $t->read_file('cli.err');
     like($t->read_file('cli.out'), qr/credentials: $n created/, 'all of them');
-    # an address space of sanitizers tells nothing
-    cmp_ok($peak, '<', 24_000, "in $peak KiB") unless $ENV{ASAN_OPTIONS};
+    SKIP: {
+        skip 'a sanitizer takes more', 1 if OpsAuth::Nginx::SLOW || $ENV{ASAN_OPTIONS};
+        cmp_ok($peak, '<', 24_000, "in $peak KiB");
+    }
     diag sprintf '%d records, %.0f/s, %d KiB', $n, $n / $spent, $peak if $ENV{LOAD_LONG};
     $start = time;
     is(opsauth('export', "$dir/much.jsonl"), 0, 'and out again');

@@ -214,6 +214,7 @@ subtest 'what is told decides which server it is' => sub {
     is(json($id, 'GET', "http://10.1.2.3:$p8080/x", @from)->{exit}, 1, 'an address of somebody before nginx');
     my $x = json($id, 'GET', 'http://first/x', '--listen', $p8080, @from);
     my $y = json($id, 'GET', '/x', '--host', 'first', '--listen', $p8080, @from);
+    delete $_->{request}{at} for $x, $y;
     is_deeply($x, $y, '--listen and --host override the URL');
     ($exit, $out, $err) = ask($id, 'GET', 'http://first/x', @from);
     is($exit, 2, 'nobody listens there');
@@ -230,7 +231,7 @@ subtest 'the path that nginx sees' => sub {
 CONF
     my @parts = (qw(/ / / . . .. a b %2e %2F %2f %25 %3F %3f %23 %61 ? : + ~), '#', '/../', '/./', '//');
     srand 33;
-    for my $i (1 .. 160) {
+    for my $i (1 .. ($ENV{TEST_NGINX_VALGRIND} ? 40 : 160)) {
         my $uri = '/' . join '', map { $parts[rand @parts] } 1 .. 1 + rand 9;
         my $port = 8080 + $i % 2;
         my $r = $t->get($uri, port => $port, close => 1);

@@ -27,7 +27,7 @@ use constant LEASE => 0.5;
 # both clocks of the comparison are whole milliseconds
 use constant EPSILON => 0.002;
 # a command's timeout; what the machine may take of it before a 503 is its fault
-use constant TIMEOUT => 1;
+use constant TIMEOUT => OpsAuth::Nginx::redis_timeout(1);
 # a reconnecting worker waits that long at most, and then for that
 use constant BACKOFF => 5 + TIMEOUT;
 

@@ -6,7 +6,7 @@
 # is reloaded and its workers are killed. The other is "steady": its workers live as
 # long as the test, and their memory and descriptors must stay what they are.
 #
-# SOAK_SECONDS=3600 for a long run (8), as "make soak" does; SOAK_SUMMARY: a file
+# SOAK_SECONDS=3600 for a long run (8; under valgrind 40), as "make soak" does; SOAK_SUMMARY: a file
 # for the figures, as Markdown; SOAK_SEED repeats one's choices of faults.
 
 use strict;
@@ -28,7 +28,7 @@ use constant STALE   => 30;
 # both clocks of a comparison are whole milliseconds
 use constant EPSILON => 0.002;
 # of commands and of connecting: what a busy machine takes of it is not Redis' fault
-use constant TIMEOUT => 1;
+use constant TIMEOUT => OpsAuth::Nginx::redis_timeout(1);
 # a worker that lost Redis waits 5 s at most until it tries again; and connects
 use constant BACKOFF => 5 + 2 * TIMEOUT;
 use constant RATE    => 120;            # a minute
@@ -36,7 +36,7 @@ use constant RATE    => 120;            # a minute
 plan skip_all => 'without a master there is no reload and nobody to replace a worker'
     if ($ENV{TEST_NGINX_GLOBALS} // '') =~ /master_process\s+off/;
 
-my $seconds = $ENV{SOAK_SECONDS} // 8;
+my $seconds = $ENV{SOAK_SECONDS} // 8 * OpsAuth::Process::PACE;
 my $long = $seconds >= 300;
 my $seed = $ENV{SOAK_SEED} // int rand 1e6;
 srand $seed;

@@ -19,7 +19,7 @@ use OpsAuth::Test;
 our @EXPORT_OK = qw($LEASE status cache settles covered documented);
 
 # of such a gateway, in seconds
-our $LEASE = 0.5;
+our $LEASE = 0.5 * OpsAuth::Process::PACE;
 
 my $CONF = <<'CONF';
     %%HTTP%%
@@ -48,8 +48,8 @@ CONF
 # tls      1: everything speaks TLS; the CA is $group->{pki}'s
 # url      what `redis` says, extra: lines of the store, http: of http; text, or
 #          a function of ($t, $group)
-# lease    500ms
-# timeout  of commands and connections; 250ms, and as it comes
+# lease    $LEASE
+# timeout  of commands and connections (250ms, as it comes)
 sub gateway {
     my ($class, %o) = @_;
     my $t = OpsAuth::Test->new(workers => $o{workers} // 2);
@@ -74,7 +74,8 @@ sub conf {
     my ($t, %o) = @_;
     for my $name (qw(HTTP EXTRA)) { $t->var($name => '') unless defined $t->var($name) }
     $t->var(LEASE => $o{lease} // $LEASE * 1000 . 'ms');
-    $t->var(TIMEOUT => $o{timeout} ? "redis_timeout $o{timeout}; redis_connect_timeout $o{timeout};" : 'redis_timeout 250ms;');
+    my $timeout = $o{timeout} // 250 * OpsAuth::Process::PACE . 'ms';
+    $t->var(TIMEOUT => "redis_timeout $timeout; redis_connect_timeout $timeout;");
     return $CONF;
 }
 

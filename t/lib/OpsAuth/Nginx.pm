@@ -37,6 +37,10 @@ sub stderr    { "$_[0]{dir}/nginx.stderr" }
 sub pid       { $_[0]{pid} }
 sub running   { OpsAuth::Process->running($_[0]{pid}) }
 
+# What whole seconds of redis_timeout and redis_connect_timeout are in fact: code that
+# valgrind has not seen yet takes long the first time. Milliseconds stay what they are.
+sub redis_timeout { my ($seconds) = @_; return $ENV{TEST_NGINX_VALGRIND} && $seconds < 10 ? 10 : $seconds }
+
 # --- configuration --------------------------------------------------------------
 
 # the lines for %%TEST_GLOBALS%%; $name keeps those of `nginx -t` apart
@@ -85,12 +89,12 @@ sub _render {
         MODULE            => sub { $self->{module} // die "no module here\n" },
     );
     my $out = $text;
-    # code that valgrind has not seen yet takes long the first time
-    for my $name ($ENV{TEST_NGINX_VALGRIND} ? qw(redis_timeout redis_connect_timeout) : ()) {
-        $out =~ s/\b$name\s+\d+s;/$name 10s;/g;
-        $out =~ s/(\bopsauth_store\s+\w+\s*\{)(?![^}]*\b$name\b)/$1 $name 10s;/g;
-    }
     $out =~ s/%%(\w+)%%/$own{$1} ? $own{$1}->() : $substitute->($1)/ge;
+    # nginx -t has to read what the test wrote
+    for my $name ($ENV{TEST_NGINX_VALGRIND} && $name ne 'nginx-t' ? qw(redis_timeout redis_connect_timeout) : ()) {
+        $out =~ s/\b$name\s+\K(\d+)(?=s;)/redis_timeout($1)/ge;
+        $out =~ s/(\bopsauth_store\s+\w+\s*\{)(?![^}]*\b$name\b)/"$1 $name " . redis_timeout(0) . 's;'/ge;
+    }
     my $path = "$self->{dir}/$name.conf";
     open my $fh, '>', $path or die "$path: $!";
     print {$fh} $out;
@@ -108,10 +112,12 @@ sub config {
 
 sub _command {
     my ($self, @words) = @_;
+    my @valgrind = split ' ', $ENV{TEST_NGINX_VALGRIND} // '';
+    # it ends without a thought for its memory
+    push @valgrind, '--leak-check=no' if @valgrind && $words[0] eq '-t';
     return (
         name    => 'nginx',
-        command => [$words[0] eq '-t' ? () : split(' ', $ENV{TEST_NGINX_VALGRIND} // ''),
-            $self->{binary}, '-p', "$self->{dir}/", @words],
+        command => [@valgrind, $self->{binary}, '-p', "$self->{dir}/", @words],
         env     => $ENV{TEST_NGINX_PRELOAD} ? {
             LD_PRELOAD   => $ENV{TEST_NGINX_PRELOAD},
             ASAN_OPTIONS => $ENV{ASAN_OPTIONS}
@@ -202,13 +208,14 @@ sub workers {
         OpsAuth::Process->children($self->{pid});
 }
 
-# valgrind's processes keep its own title
+# valgrind's processes keep its own title; one that waits for events is initialised
 sub _workers_by_log {
     my ($self) = @_;
     my $log = $self->log;
     my %worker = map { $_ => 1 } $log =~ /start worker process (\d+)/g;
     delete @worker{$log =~ /\[notice\] (\d+)#\d+: (?:gracefully shutting down|exiting)$/mg};
-    return grep { $worker{$_} } OpsAuth::Process->children($self->{pid});
+    return grep { $worker{$_} && OpsAuth::Process->has_open($_, qr/eventpoll/) }
+        OpsAuth::Process->children($self->{pid});
 }
 
 # every child, helpers and old workers included
@@ -255,7 +262,7 @@ sub _end {
         push @{$self->{slow}}, $signal;
     }
     # workers of a killed master would stay
-    kill 'KILL', grep { OpsAuth::Process->title($_) =~ /^nginx: / } @children;
+    kill 'KILL', grep { OpsAuth::Process->is_nginx($_) } @children;
     return $status;
 }
 

@@ -10,6 +10,9 @@ use warnings;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
+# How many times as long a test lets pass so that something can have happened.
+use constant PACE => $ENV{TEST_NGINX_VALGRIND} ? 5 : 1;
+
 use constant WAIT => (grep { $ENV{"TEST_NGINX_$_"} } qw(SLOW PRELOAD VALGRIND)) ? 30 : 20;
 
 my %started;            # pid => [owner's pid, name]
@@ -176,10 +179,29 @@ sub title {
     return $line;
 }
 
+# whose it is; the owner of /proc/PID is another matter
+sub uid {
+    my ($class, $pid) = @_;
+    my $status = _slurp("/proc/$pid/status") // return;
+    return $status =~ /^Uid:\s+\d+\s+(\d+)/m ? $1 : undef;
+}
+
+# whether it is nginx's: valgrind keeps a title of its own
+sub is_nginx {
+    my ($class, $pid) = @_;
+    return $class->title($pid) =~ ($ENV{TEST_NGINX_VALGRIND} ? qr{/nginx } : qr/^nginx: /);
+}
+
 sub fd_count {
     my ($class, $pid) = @_;
     opendir my $dir, "/proc/$pid/fd" or return;
     return scalar grep { /^\d+$/ } readdir $dir;
+}
+
+# whether one of its descriptors is such a thing
+sub has_open {
+    my ($class, $pid, $pattern) = @_;
+    return scalar grep { (readlink // '') =~ $pattern } glob "/proc/$pid/fd/*";
 }
 
 # resident memory in KiB
@@ -206,12 +228,12 @@ sub stop_all {
     $_->[1]->() for grep { $_->[0] == $$ } splice @first;
     my @mine = grep { $started{$_}[0] == $$ } keys %started or return;
     # an nginx master must take its workers along; killed, it would leave them
-    my @masters = grep { OpsAuth::Process->title($_) =~ /^nginx: master/ } @mine;
+    my @masters = grep { $started{$_}[1] eq 'nginx' } @mine;
     my @workers = map { OpsAuth::Process->children($_) } @masters;
     kill 'TERM', @masters;
     OpsAuth::Process->wait_for($_, 2) for @masters;
     @mine = grep { $started{$_} } @mine;
-    kill 'KILL', @mine, grep { OpsAuth::Process->title($_) =~ /^nginx: / } @workers;
+    kill 'KILL', @mine, grep { OpsAuth::Process->is_nginx($_) } @workers;
     OpsAuth::Process->wait_for($_, 5) for @mine;
 }
 
