@@ -155,6 +155,75 @@ subtest 'told of a failover' => sub {
     $t->finish;
 };
 
+# What one worker does that listens: its feed and its reads leave what is not the
+# primary any more, each by itself, with what is in flight.
+subtest 'told, one worker' => sub {
+    my $t = OpsAuth::Test->new;
+    my $sentinel = $t->fake_redis(name => 'SENTINEL');
+    my @servers = map { $t->redis(name => $_) } qw(ONE TWO);
+    my $store = $t->store(redis => $servers[0]);
+    my @keys = map { $store->key } 1 .. 40;
+    for my $redis (@servers) {
+        $store->{redis} = $redis;
+        $store->marker;
+        $store->account('crm');
+        $store->credential($_, account => 'crm') for @keys;
+    }
+    my $names = sub { $sentinel->script(SENTINEL => { array => ['127.0.0.1', $_[0]->port] }) };
+    $names->($servers[0]);
+    $t->var(GROUP => 'redis+sentinel://mymaster@' . $sentinel->address);
+    $t->var(EXTRA => 'stale off; usage off;');
+    $t->config_http(OpsAuth::Group::conf($t, lease => '60s', timeout => '5s'));
+    $t->allow_log(qr/is down/);
+    $t->start;
+    ok($t->wait_for_log(qr/feed of store "main": tracking/), 'a feed, and nobody has read anything');
+    ok($sentinel->wait_for('SUBSCRIBE +switch-master', 1, 20), 'it listens');
+    # the first PING follows the greeting
+    ok($sentinel->wait_for('PING', 1, 20), 'and is heard');
+    my $says = sub {
+        my ($group, $old, $new) = @_;
+        $names->($new) if $group eq 'mymaster';
+        my $said = join ' ', $group, map { ('127.0.0.1', $_->port) } $old, $new;
+        my ($listens) = map { $_->{connection} } reverse $sentinel->commands('SUBSCRIBE +switch-master');
+        $sentinel->push("*3\r\n" . join('', map { '$' . length($_) . "\r\n$_\r\n" } 'message', '+switch-master', $said), $listens);
+    };
+    my $told = sub { my ($new, $mark) = @_; return $t->wait_for_log(qr/the primary is "127\.0\.0\.1:${\$new->port}" now, a sentinel tells/, since => $mark) };
+
+    my $mark = $t->mark;
+    $says->('yourmaster', @servers);
+    $says->('mymaster', @servers);
+    ok($told->($servers[1], $mark), 'what only the feed has to leave is left');
+    is(scalar(() = $t->log_since($mark) =~ /sentinel "\S+" tells/g), 1, 'by the word about this group alone') or diag $t->log_since($mark);
+    is(settles($t, $keys[0], 204), 204, 'the new one is followed');
+
+    # asked the one that is replaced meanwhile
+    $servers[1]->pause;
+    my $client = $t->connect;
+    $client->write_request('GET', '/', key => $keys[1]);
+    sleep 0.3;
+    $mark = $t->mark;
+    $says->('mymaster', reverse @servers);
+    ok($told->($servers[0], $mark), 'told of the next one');
+    is($client->read_response->status, 204, 'which is asked instead, long before anything is late');
+    $servers[1]->resume;
+
+    # what was missed is named at the next connection; the breaker is the old one's
+    $servers[0]->pause;
+    my @r = OpsAuth::HTTP::parallel_requests([map { [$t->port(8080), 'GET', '/', key => $_] } @keys[2 .. 11]]);
+    is(scalar(grep { $_->status == 503 } @r), 10, 'ten wait in vain, which opens the breaker');
+    $mark = $t->mark;
+    $names->($servers[1]);
+    $sentinel->drop;
+    ok($told->($servers[1], $mark), 'told of a failover that nobody announced');
+    is(status($t, $keys[12]), 204, 'the new one is asked at once');
+    $servers[0]->resume;
+
+    $mark = $t->mark;
+    $sentinel->script(PING => 'silence');
+    ok($t->wait_for_log(qr/sentinel "\S+" is down: it does not answer/, since => $mark), 'a sentinel that says nothing any more is left');
+    $t->finish;
+};
+
 # Two workers hear of a failover from the sentinels; the others go by what those
 # have found, before they ask anything.
 for my $how (qw(crashed frozen asked)) {

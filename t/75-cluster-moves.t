@@ -12,6 +12,7 @@ use Time::HiRes qw(sleep time);
 use OpsAuth::Cluster;
 use OpsAuth::Group qw($LEASE status cache settles);
 use OpsAuth::Process;
+use OpsAuth::Test;
 
 sub gateway { return OpsAuth::Cluster->gateway(workers => 3, keys => 40, @_) }
 sub slot_of { return OpsAuth::Cluster::slot_of(@_) }
@@ -66,6 +67,48 @@ subtest 'a copy does not outlive the move of its slot' => sub {
         sleep $LEASE;
         is(status($t, $key), 401, 'revoked, hot in the cache');
     }
+    $t->finish;
+};
+
+# an answer of the one that had the slot, which comes when another has it
+subtest 'an answer that the move has overtaken' => sub {
+    my $t = OpsAuth::Test->new;
+    my ($from, $to) = map { $t->fake_redis(name => $_) } qw(FROM TO);
+    my $store = $t->store(redis => $from);
+    my ($key, $other) = map { $store->key } 1 .. 2;
+    for my $node ($to, $from) {
+        $store->{redis} = $node;
+        $store->marker;
+        $store->account('crm');
+        $store->credential($_, account => 'crm') for $key, $other;
+        $store->revoke($key) if $node == $to;
+    }
+    my $all_at = sub {
+        my ($node) = @_;
+        my $port = $node->port;
+        return { raw => "*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n\$9\r\n127.0.0.1\r\n:$port\r\n\$1\r\nx\r\n" };
+    };
+    my $asks = sub { return 'HMGET ' . $store->name('credential', $store->digest($_[0])) };
+    $_->script('CLUSTER SLOTS' => $all_at->($from), 'CLUSTER INFO' => { bulk => "cluster_current_epoch:3\r\n" }) for $from, $to;
+    $t->var(GROUP => 'redis+cluster://' . $from->address);
+    $t->var(EXTRA => 'stale off;');
+    $t->config_http(OpsAuth::Group::conf($t, timeout => '5s'));
+    $t->start;
+    ok(OpsAuth::Process->poll(20, sub { status($t, $other) == 204 }), 'served');
+
+    $from->script($asks->($key) => { hold => 1 });
+    my $client = $t->connect;
+    $client->write_request('GET', '/', key => $key);
+    ok($from->wait_held(1, 20), 'asked');
+    $_->script('CLUSTER SLOTS' => $all_at->($to), 'CLUSTER INFO' => { bulk => "cluster_current_epoch:4\r\n" }) for $from, $to;
+    my $asked = grep { $_->{words}[1] eq 'SLOTS' } $from->commands('CLUSTER'), $to->commands('CLUSTER');
+    ok(OpsAuth::Process->poll(20, sub {
+        $asked < grep { $_->{words}[1] eq 'SLOTS' } $from->commands('CLUSTER'), $to->commands('CLUSTER')
+    }), 'and then heard where slots are');
+    sleep 0.1;
+    $from->release;
+    is($client->read_response->status, 401, 'it is revoked where it came to');
+    is($to->count($asks->($key)), 1, 'which was asked');
     $t->finish;
 };
 

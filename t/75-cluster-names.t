@@ -14,6 +14,7 @@ use Time::HiRes qw(sleep);
 use OpsAuth::Cluster;
 use OpsAuth::Command;
 use OpsAuth::Group qw($LEASE status cache settles covered);
+use OpsAuth::Port;
 use OpsAuth::Process;
 use OpsAuth::Test;
 
@@ -234,6 +235,17 @@ subtest 'names that are wanted, and are not there' => sub {
     is($exit, 0, 'the command finds them, too') or diag $err;
     ($exit, $out, $err) = $opsauth->run('doctor', '--no-write');
     is(scalar(() = $out =~ /^warning +cluster names +127\.0\.0\.[12]:\d+ is to be known by a host name, and has none/mg), 3, 'doctor does not like that') or diag $out;
+    $t->finish;
+};
+
+# as containers are, each with an address of its own
+subtest 'one port, three addresses' => sub {
+    my $port = OpsAuth::Port->take;
+    my ($t, $cluster, $store, @keys) = gateway(group => { server => sub { return { host => "127.0.0.$_[0]", port => $port } } }, url => sub { first_of($_[1]) });
+    $t->start;
+    is(scalar(grep { status($t, $_) == 204 } @keys), scalar @keys, 'each is served');
+    ok(covered($t, @keys), 'and covered');
+    unlike($t->log, qr/is down/, 'without trouble');
     $t->finish;
 };
 

@@ -121,10 +121,12 @@ sub synced {
 sub nodes { @{$_[0]{nodes}} }
 sub node  { my ($self, $i) = @_; return $self->{nodes}[$i - 1] }
 
+# the host decides where several have the port
 sub by_port {
-    my ($self, $port) = @_;
-    my ($node) = grep { $_->port == $port } $self->nodes;
-    return $node;
+    my ($self, $port, $host) = @_;
+    my @nodes = grep { $_->port == $port } $self->nodes;
+    my ($node) = grep { $_->{host} eq ($host // '') } @nodes;
+    return $node // $nodes[0];
 }
 
 sub slot {
@@ -164,7 +166,7 @@ sub owner {
     for my $asked (grep { $_->running && !$_->{paused} } $self->nodes) {
         my $ranges = eval { $asked->cmd('CLUSTER', 'SLOTS') } or next;
         for my $r (@$ranges) {
-            return $self->by_port($r->[2][1]) if $r->[0] <= $slot && $slot <= $r->[1];
+            return $self->by_port(@{$r->[2]}[1, 0]) if $r->[0] <= $slot && $slot <= $r->[1];
         }
     }
     return;
@@ -184,8 +186,8 @@ sub cmd {
             return $reply;
         }
         $last = $reply->{text};
-        if ($last =~ /^(MOVED|ASK) \d+ \S*:(\d+)$/) {
-            ($node, $asking) = ($self->by_port($2), $1 eq 'ASK');
+        if ($last =~ /^(MOVED|ASK) \d+ (\S*):(\d+)$/) {
+            ($node, $asking) = ($self->by_port($3, $2), $1 eq 'ASK');
         }
         elsif ($last =~ /^(?:TRYAGAIN|CLUSTERDOWN|LOADING)/) { select undef, undef, undef, 0.05 }
         else                                                 { last }
