@@ -190,7 +190,7 @@ subtest 'told, one worker' => sub {
     my $told = sub { my ($new, $mark) = @_; return $t->wait_for_log(qr/the primary is "127\.0\.0\.1:${\$new->port}" now, a sentinel tells/, since => $mark) };
 
     my $mark = $t->mark;
-    $says->('yourmaster', @servers);
+    $says->('yourmaster', $servers[0], $sentinel);
     $says->('mymaster', @servers);
     ok($told->($servers[1], $mark), 'what only the feed has to leave is left');
     is(scalar(() = $t->log_since($mark) =~ /sentinel "\S+" tells/g), 1, 'by the word about this group alone') or diag $t->log_since($mark);
@@ -221,6 +221,51 @@ subtest 'told, one worker' => sub {
     $mark = $t->mark;
     $sentinel->script(PING => 'silence');
     ok($t->wait_for_log(qr/sentinel "\S+" is down: it does not answer/, since => $mark), 'a sentinel that says nothing any more is left');
+    $t->finish;
+};
+
+# Workers that do not listen had tried the old one in vain, and were about to wait.
+subtest 'told of a failover, in backoff' => sub {
+    my $t = OpsAuth::Test->new(workers => 4);
+    my $sentinel = $t->fake_redis(name => 'SENTINEL');
+    my ($old, $new) = map { $t->redis(name => $_) } qw(OLD NEW);
+    my $store = $t->store(redis => $new);
+    $store->marker;
+    $store->account('crm');
+    my @keys = map { $store->key } 1 .. 200;
+    $store->credential($_, account => 'crm') for @keys;
+    $sentinel->script(SENTINEL => { array => ['127.0.0.1', $old->port] });
+    $t->var(GROUP => 'redis+sentinel://mymaster@' . $sentinel->address);
+    $t->var(EXTRA => 'stale off; usage off;');
+    $t->config_http(OpsAuth::Group::conf($t, lease => '60s', timeout => '5s'));
+    $t->allow_log(qr/is down/);
+    $t->start;
+    ok(OpsAuth::Process->poll(20, sub { 2 <= $sentinel->count('PING') }), 'two listen');
+    $old->kill;
+    my %vain;
+    my $until = time + 6;
+    while (time < $until) {
+        my $r = $t->get('/', key => $keys[0]);
+        $vain{$r->status}++;
+        sleep 0.01;
+    }
+    is_deeply([keys %vain], [503], 'six seconds in vain');
+
+    my %listening = map { $_->{connection} => 1 } $sentinel->commands('SUBSCRIBE +switch-master');
+    $sentinel->script(SENTINEL => { array => ['127.0.0.1', $new->port] });
+    my $said = join ' ', 'mymaster', '127.0.0.1', $old->port, '127.0.0.1', $new->port;
+    $sentinel->push("*3\r\n" . join('', map { '$' . length($_) . "\r\n$_\r\n" } 'message', '+switch-master', $said), $_)
+        for keys %listening;
+    # their feeds have found it
+    ok(OpsAuth::Process->poll(30, sub { 2 == grep { ($_->{name} // '') =~ /-feed$/ } map { +{ /(\w+)=(\S*)/g } } split /\n/, $new->cmd('CLIENT', 'LIST') }), 'two know of the new one');
+    $t->wait_for_log(qr/feed of store "main": tracking/);
+    my %first;
+    for my $key (@keys) {
+        my $r = $t->get('/', key => $key);
+        $first{$r->header('X-Worker')} //= $r->status;
+        last if keys %first == 4;
+    }
+    is(join(' ', sort values %first), '204 204 204 204', 'each goes there with its next command');
     $t->finish;
 };
 
