@@ -218,6 +218,16 @@ subtest 'told, one worker' => sub {
     is(status($t, $keys[12]), 204, 'the new one is asked at once');
     $servers[0]->resume;
 
+    # its reads come to know of one before its feed does: they stay there
+    my $clients = sub { my ($redis, $name) = @_; return grep { ($_->{name} // '') =~ $name } map { +{ /(\w+)=(\S*)/g } } split /\n/, $redis->cmd('CLIENT', 'LIST') };
+    ok(OpsAuth::Process->poll(20, sub { $clients->($servers[1], qr/-feed$/) }), 'the feed has come');
+    $names->($servers[0]);
+    $servers[1]->cmd('CLIENT', 'KILL', 'ID', $_->{id}) for $clients->($servers[1], qr/^opsauth-main-\d+$/);
+    is(settles($t, $keys[13], 204), 204, 'read from the next one');
+    my $connected = $servers[0]->info('total_connections_received');
+    is(scalar(grep { status($t, $_) == 204 } @keys[14 .. 33]), 20, 'and so on');
+    is($servers[0]->info('total_connections_received') - $connected, 0, 'by the same connection');
+
     $mark = $t->mark;
     $sentinel->script(PING => 'silence');
     ok($t->wait_for_log(qr/sentinel "\S+" is down: it does not answer/, since => $mark), 'a sentinel that says nothing any more is left');

@@ -58,6 +58,11 @@ subtest 'pushed, not waited for' => sub {
         $store->update($key, state => 'revoked');
         ok(OpsAuth::Process->poll(5, sub { status($t, $key) == 401 }), 'revoked, long before the lease ends');
     }
+    # one node is emptied, of which the others hear nothing
+    my $without = $cluster->other(OpsAuth::Cluster::slot($store->name('meta')));
+    my ($key) = grep { cache($t, $_) eq 'hit' && status($t, $_) == 204 } $cluster->of_node($store, $without, @keys);
+    $without->cmd('FLUSHALL');
+    ok(OpsAuth::Process->poll(20, sub { status($t, $key) != 204 }), 'nor does what is flushed stay');
     $t->finish;
 };
 
