@@ -30,7 +30,8 @@ const cli_option_t  cli_common_options[] = {
       "which opsauth_store block, where there are several" },
     { "redis", 0, 0, "URL",
       "redis://host[:port][/db], rediss:// for TLS, redis+sentinel://"
-      "name@host,host[/db], or unix:/path[?db=n]" },
+      "name@host,host[/db], redis+cluster://host,host, or "
+      "unix:/path[?db=n]" },
     { "redis-user", 0, 0, "USER",
       "the user to log in to Redis as" },
     { "redis-password-file", 0, 0, "FILE",
