@@ -21,6 +21,7 @@ sub have { return !system "command -v $_[0] >/dev/null 2>&1" }
 # what the help says: "noun verb" => [options]
 my (undef, $all) = opsauth('--help');
 my ($commands, $common) = $all =~ /(.*)^Options of every command:\n(.*?)\n\n/ms or die $all;
+like($common, qr{ \Q$_\E://}, "--redis: $_") for qw(redis rediss redis+sentinel redis+cluster);
 my @common = $common =~ /^  (?:-\w, )?--([\w-]+)/mg;
 my %verbs;
 for my $line (split /\n/, $commands) {
@@ -51,6 +52,7 @@ subtest 'man page' => sub {
     open my $fh, '<', OpsAuth::Test->root . '/src/cli/cli_config.c' or die;
     my %variables = map { $_ => 1 } do { local $/; <$fh> } =~ /"(OPSAUTH_\w+)"/g;
     like($text, qr/^\.B \Q$_\E$/m, $_) for sort keys %variables;
+    like($all, qr/\b\Q$_\E\b/, "--help: $_") for sort keys %variables;
 
     my $file = $t->write_file('opsauth.1', $out);
     SKIP: {
