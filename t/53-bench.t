@@ -19,6 +19,7 @@ my $build = tempdir('opsauth-' . ($ENV{OPSAUTH_TEST_RUN} // 'bench') . '-XXXXXX'
     TMPDIR => 1, CLEANUP => 1);
 symlink $module, "$build/ngx_http_opsauth_module.so" or die "symlink: $!\n";
 local $ENV{BUILD} = $build;
+local $ENV{TMPDIR} = $build;            # so that what it starts can be told by its files
 
 my $said = `$root/bench/run --quick --keys 2000 --no-time --no-count 2>$build/progress`;
 is($?, 0, 'bench/run') or diag read_file("$build/progress");
@@ -37,6 +38,9 @@ is($? >> 8, 2, 'an alternative that is not there: usage');
 
 system "$root/bench/run --only nothing >/dev/null 2>&1";
 is($? >> 8, 2, 'a scenario that is not there: usage');
+
+my @left = map { m{^/proc/(\d+)/} } grep { (readlink // '') =~ m{^\Q$build\E/} } glob '/proc/[0-9]*/fd/*';
+is("@left", '', 'no process is left behind') or kill 'KILL', @left;
 
 done_testing();
 

@@ -228,7 +228,9 @@ sub stop_all {
     $_->[1]->() for grep { $_->[0] == $$ } splice @first;
     my @mine = grep { $started{$_}[0] == $$ } keys %started or return;
     # an nginx master must take its workers along; killed, it would leave them
-    my @masters = grep { $started{$_}[1] eq 'nginx' } @mine;
+    my @masters = grep {
+        $started{$_}[1] eq 'nginx' || OpsAuth::Process->title($_) =~ /^nginx: master/
+    } @mine;
     my @workers = map { OpsAuth::Process->children($_) } @masters;
     kill 'TERM', @masters;
     OpsAuth::Process->wait_for($_, 2) for @masters;
