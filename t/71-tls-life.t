@@ -203,8 +203,7 @@ subtest 'reload under load, with a new client certificate' => sub {
         });
     $t->{own}{$_} = 1 for values %$client;
     is($t->get('/', key => $key)->status, 204, 'a lookup');
-    sleep 0.3;
-    is($t->get('/', key => $key)->header('X-Cache'), 'hit', 'which is cached');
+    ok(OpsAuth::Process->poll(20, sub { $t->get('/', key => $key)->header('X-Cache') eq 'hit' }), 'which is cached');
     my $load = $t->load(key => $key, clients => 2);
     for my $round (1 .. 3) {
         copy($issued[$round % 2]{$_}, $client->{$_}) or die $! for qw(cert key);
