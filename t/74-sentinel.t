@@ -234,6 +234,56 @@ subtest 'told, one worker' => sub {
     $t->finish;
 };
 
+# Ten that waited in vain opened the breaker for the old one. The new one is slow to
+# greet, and no feed knows it yet; a worker hears of it, or is led there by a probe.
+subtest 'another one while the breaker is open' => sub {
+    for my $how (qw(told led)) {
+        my $t = OpsAuth::Test->new;
+        my $sentinel = $t->fake_redis(name => 'SENTINEL');
+        my $old = $t->redis(name => 'OLD');
+        my $new = $t->fake_redis(name => 'NEW', script => { 'HMGET opsauth:meta' => { hold => 1 }, 'CLIENT TRACKING' => 'close' });
+        my $store = $t->store(redis => $old);
+        my @keys = map { $store->key } 1 .. 12;
+        for my $redis ($old, $new) {
+            $store->{redis} = $redis;
+            $store->marker;
+            $store->account('crm');
+            $store->credential($_, account => 'crm') for @keys;
+        }
+        my $names = sub { $sentinel->script(SENTINEL => { array => ['127.0.0.1', $_[0]->port] }) };
+        $names->($old);
+        $t->var(GROUP => 'redis+sentinel://mymaster@' . $sentinel->address);
+        $t->var(EXTRA => 'stale off; usage off;');
+        $t->config_http(OpsAuth::Group::conf($t, lease => '60s', timeout => '5s'));
+        $t->allow_log(qr/is down/);
+        $t->start;
+        ok($t->wait_for_log(qr/feed of store "main": tracking/), 'a feed');
+        is(status($t, $keys[0]), 204, 'asked');
+        $old->pause;
+        my @r = OpsAuth::HTTP::parallel_requests([map { [$t->port(8080), 'GET', '/', key => $_] } @keys[1 .. 10]]);
+        is(scalar(grep { $_->status == 503 } @r), 10, 'ten wait in vain');
+        $names->($new);
+        my $mark = $t->mark;
+        if ($how eq 'told') {
+            $sentinel->drop;
+            ok($t->wait_for_log(qr/the primary is "\S+" now, a sentinel tells/, since => $mark), 'told');
+        }
+        else {
+            $old->kill;
+            ok($new->wait_held(1, 20), 'the probe is there');
+        }
+        my $client = $t->connect;
+        $client->write_request('GET', '/', key => $keys[11]);
+        ok($new->wait_held(1, 20), 'the new one is being greeted');
+        sleep 0.3;
+        $new->script('HMGET opsauth:meta' => undef, 'CLIENT TRACKING' => undef);
+        $new->release;
+        is($client->read_response->status, 204, "$how: a request waits for it");
+        $old->resume if $how eq 'told';
+        $t->finish;
+    }
+};
+
 # Workers that do not listen had tried the old one in vain, and were about to wait.
 subtest 'told of a failover, in backoff' => sub {
     my $t = OpsAuth::Test->new(workers => 4);

@@ -65,6 +65,8 @@ typedef struct {
 
     /* adds to the greeting by ngx_opsauth_link_step() */
     ngx_int_t   (*greet)(ngx_opsauth_link_t *link);
+    /* the sentinels lead it to another primary than before; may be NULL */
+    void        (*led)(ngx_opsauth_link_t *link);
     /* the greeting was answered */
     void        (*ready)(ngx_opsauth_link_t *link);
     /* READY: a reply; the socket can be written to; something was read */

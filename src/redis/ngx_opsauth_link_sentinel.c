@@ -246,6 +246,10 @@ ngx_opsauth_link_ask_found(ngx_opsauth_link_t *link,
 
         ngx_memcpy(link->primary, vote->primary, vote->len);
         link->primary_len = vote->len;
+
+        if (link->kind->led) {
+            link->kind->led(link);
+        }
     }
 
     link->host = vote->host;

@@ -25,6 +25,7 @@
 
 
 static ngx_int_t ngx_opsauth_redis_greet(ngx_opsauth_link_t *link);
+static void ngx_opsauth_redis_led(ngx_opsauth_link_t *link);
 static void ngx_opsauth_redis_ready(ngx_opsauth_link_t *link);
 static void ngx_opsauth_redis_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply);
@@ -50,6 +51,7 @@ static const ngx_opsauth_link_kind_t  ngx_opsauth_redis_kind = {
     .max_elements = NGX_OPSAUTH_REDIS_REPLY_ELEMENTS,
     .max_bytes = NGX_OPSAUTH_REDIS_REPLY_BYTES,
     .greet = ngx_opsauth_redis_greet,
+    .led = ngx_opsauth_redis_led,
     .ready = ngx_opsauth_redis_ready,
     .reply = ngx_opsauth_redis_reply,
     .write = ngx_opsauth_redis_write,
@@ -315,6 +317,15 @@ ngx_opsauth_redis_greet(ngx_opsauth_link_t *link)
 
     return ngx_opsauth_link_step(link, ngx_opsauth_redis_marker_reply, 3,
                                  words);
+}
+
+
+/* commands wait for it: the breaker was the other one's */
+
+static void
+ngx_opsauth_redis_led(ngx_opsauth_link_t *link)
+{
+    ngx_opsauth_redis_breaker_close((ngx_opsauth_redis_t *) link);
 }
 
 

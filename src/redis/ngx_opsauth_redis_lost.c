@@ -110,6 +110,10 @@ ngx_opsauth_redis_leave(ngx_opsauth_redis_t *redis, const ngx_str_t *primary)
         return 0;
     }
 
+    /* what failed was the old one */
+
+    ngx_opsauth_redis_breaker_close(redis);
+
     if (redis->link.state == NGX_OPSAUTH_LINK_READY) {
         redis->dropping = 1;
         redis->dropped = 1;
@@ -119,7 +123,6 @@ ngx_opsauth_redis_leave(ngx_opsauth_redis_t *redis, const ngx_str_t *primary)
         return 1;
     }
 
-    /* what failed was the old one */
     redis->link.failures = 0;
 
     return 0;

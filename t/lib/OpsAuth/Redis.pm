@@ -160,6 +160,7 @@ sub stop {
 
 sub kill {
     my ($self) = @_;
+    delete $self->{paused};
     $self->{client}->disconnect;
     return OpsAuth::Process->stop(delete $self->{pid} // 0, 'KILL');
 }
