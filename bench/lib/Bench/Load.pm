@@ -8,6 +8,7 @@ use warnings;
 
 use IO::Select;
 use IO::Socket::INET;
+use POSIX ();
 
 use OpsAuth::Process;
 
@@ -65,6 +66,17 @@ sub cpu {
     my ($ns) = split ' ', Bench::Setup::read_file("/proc/$pid/schedstat");
     return $ns / 1000 if $ns;
     return OpsAuth::Process->cpu($pid) * 1e6;
+}
+
+# What became of a process' CPU time: { user, system => microseconds, sleeps =>
+# how often it had nothing to do }. By the kernel's ticks: good for sums of many
+# seconds.
+sub spent {
+    my ($pid) = @_;
+    my @stat = split ' ', Bench::Setup::read_file("/proc/$pid/stat") =~ s/^.*\) //sr;
+    my ($sleeps) = Bench::Setup::read_file("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s*(\d+)/m;
+    my $tick = 1e6 / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+    return { user => $stat[11] * $tick, system => $stat[12] * $tick, sleeps => $sleeps };
 }
 
 # Sends the requests $from .. $to - 1 of a set: one on each connection, then all

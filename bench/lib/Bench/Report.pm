@@ -86,9 +86,27 @@ sub text {
             number('%+.0f', $f->{added}), number('%+.0f', $f->{outside}),
             number('%+.0f', $f->{malloc}), number('%+.0f', $f->{growth}), number('%.0f', $f->{plain}), join(', ', @targets) || 'none') . " |\n";
     }
+    $out .= spent(@$scenarios);
     $out = $out . tokens(@{$setup->{tokens}}) if $setup->{tokens};
     $out .= explanation($o);
     $out .= breakdown($_) for grep { $_->{cost} } @$scenarios;
+    return $out;
+}
+
+# what the CPU time of all rounds went into, in microseconds a request
+sub spent {
+    my @measured = grep { $_->{rounds} && @{$_->{rounds}} } @_;
+    return '' unless @measured;
+    my @columns = map { my $what = $_; map { [$_, $what] } qw(gateway plain) } qw(user system sleeps);
+    my $out = "\n| | user us | plain | system us | plain | sleeps | plain |\n| --- |" . (' ---: |' x @columns) . "\n";
+    for my $s (@measured) {
+        my @figures = map {
+            my ($who, $what) = @$_;
+            my $requests = sum(map { $_->{$who}{spent}{requests} } @{$s->{rounds}});
+            number($what eq 'sleeps' ? '%.3f' : '%.1f', sum(map { $_->{$who}{spent}{$what} } @{$s->{rounds}}) / $requests);
+        } @columns;
+        $out .= '| ' . join(' | ', $s->{title}, @figures) . " |\n";
+    }
     return $out;
 }
 
@@ -145,6 +163,8 @@ account, and the default identity headers, $headers.
 
 - CPU: user and system time of the worker, a request; both nginx at the same time on one
   core, each with its own load; the median of the rounds' ratios.
+- user, system, sleeps: what that time was, by the kernel's ticks, all rounds together; and how
+  often the worker had nothing to do and another process got the core.
 - throughput, p50, p99: either nginx alone, in turn; the median of the rounds. The load, the
   backend and Redis share the other cores, so that a ratio says less than that of CPU time.
 - system calls: strace, in a run of its own, which slows nginx down.
