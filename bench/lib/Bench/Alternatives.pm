@@ -53,16 +53,16 @@ sub unpack {
     $? == 0 or die "cannot build the service:\n$said";
 }
 
-# Builds the handler that is there for scale, by the headers that the module was built with.
-sub bare {
-    my ($self) = @_;
-    my $source = "$self->{setup}{here}/alternatives/bare.c";
+# Builds a handler that is there for scale, by the headers that the module was built with.
+sub build {
+    my ($self, $name) = @_;
+    my $source = "$self->{setup}{here}/alternatives/$name.c";
     my $nginx = $ENV{NGINX_SRC} // '/usr/share/nginx/src';
     my @include = map { "-I$_" } "$self->{build}/nginx",
         map { "$nginx/src/$_" } qw(core event event/modules os/unix http http/modules http/v2);
     my $cc = $ENV{CC} // 'cc';
-    my $said = `$cc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -fPIC -shared -o $self->{root}/bare.so @include $source -lcrypto 2>&1`;
-    $? == 0 or die "cannot build bare.c:\n$said";
+    my $said = `$cc -O2 -Wall -Wextra -Werror -Wno-unused-parameter -fPIC -shared -o $self->{root}/$name.so @include $source -lcrypto 2>&1`;
+    $? == 0 or die "cannot build $name.c:\n$said";
 }
 
 sub versions {
