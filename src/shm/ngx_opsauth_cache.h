@@ -64,7 +64,7 @@ typedef struct {
 
 /* what a read notes before it is sent; a fill is refused when it changed */
 typedef struct {
-    uint32_t    set;
+    uint64_t    set;
     uint32_t    zone;
 } ngx_opsauth_cache_ticket_t;
 

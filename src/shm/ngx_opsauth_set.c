@@ -1,6 +1,6 @@
 /*
  * One set of the slot table; layout and invariants in the header. Called by
- * ngx_opsauth_table.c only.
+ * ngx_opsauth_table.c and ngx_opsauth_table_grow.c.
  *
  * A reader finds an entry by its tag and full key, copies it out, and takes it
  * only if the sequence word is even and the same before and after. A writer
@@ -43,9 +43,9 @@ typedef u_char  ngx_opsauth_set_layout_t
      ? 1 : -1];
 
 
-static ngx_uint_t ngx_opsauth_set_tag(const u_char *key);
 static uint64_t ngx_opsauth_set_step(ngx_opsauth_set_t *set, ngx_uint_t n,
     ngx_uint_t tag);
+static uint64_t ngx_opsauth_set_stamp(ngx_opsauth_set_counters_t *counters);
 static ngx_uint_t ngx_opsauth_set_ones(uint64_t bits);
 static ngx_uint_t ngx_opsauth_set_is(const u_char *slot, const u_char *key);
 static ngx_uint_t ngx_opsauth_set_find(ngx_opsauth_set_t *set,
@@ -144,7 +144,8 @@ ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
     if (set->seq & 1) {
         rc = NGX_DECLINED;
 
-        __atomic_store_n(&set->count, set->count + 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&set->count, ngx_opsauth_set_stamp(counters),
+                         __ATOMIC_RELEASE);
 
         if (set->epoch == epoch) {
             ngx_opsauth_set_count(&counters->torn);
@@ -167,6 +168,17 @@ ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
         ngx_memzero(set->held, sizeof(set->held));
     }
 
+    ngx_opsauth_set_clear(set);
+
+    __atomic_store_n(&set->epoch, epoch, __ATOMIC_RELAXED);
+
+    return rc;
+}
+
+
+void
+ngx_opsauth_set_clear(ngx_opsauth_set_t *set)
+{
     set->hand = NGX_OPSAUTH_SLOT_FIRST;
     set->negatives = 0;
     __atomic_store_n(&set->marks, 0, __ATOMIC_RELAXED);
@@ -174,10 +186,21 @@ ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
     ngx_memzero(set->tags, NGX_OPSAUTH_SET_SLOTS);
     ngx_memzero(ngx_opsauth_set_slot(set, NGX_OPSAUTH_SLOT_FIRST),
                 NGX_OPSAUTH_SET_SIZE - sizeof(ngx_opsauth_set_t));
+}
 
-    __atomic_store_n(&set->epoch, epoch, __ATOMIC_RELAXED);
 
-    return rc;
+/*
+ * A set's count is a number that no set had before, not one more than its last:
+ * a key may come to another set, and what a fill noted of the one must not come
+ * again as the count of the other.
+ */
+
+static uint64_t
+ngx_opsauth_set_stamp(ngx_opsauth_set_counters_t *counters)
+{
+    ngx_opsauth_set_count(&counters->stamp);
+
+    return counters->stamp;
 }
 
 
@@ -306,29 +329,53 @@ ngx_opsauth_set_put(ngx_opsauth_set_t *set,
 }
 
 
+ngx_uint_t
+ngx_opsauth_set_is_full(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
+    const u_char *key, ngx_uint_t negative, size_t len)
+{
+    uint64_t    negatives;
+    ngx_uint_t  slot, used, full;
+
+    used = map->used;
+    negatives = set->negatives & map->starts;
+
+    slot = ngx_opsauth_set_find(set, key);
+
+    if (slot) {
+        used -= ngx_opsauth_map_extent(map, slot);
+        negatives &= ~ngx_opsauth_bit(slot);
+    }
+
+    full = used + ngx_opsauth_slots(len) > NGX_OPSAUTH_SET_SLOTS;
+
+    if (!negative || negatives == 0) {
+        return full;
+    }
+
+    if (!full && ngx_opsauth_set_ones(negatives) < NGX_OPSAUTH_TABLE_NEGATIVES)
+    {
+        return 0;
+    }
+
+    return (negatives & ~__atomic_load_n(&set->marks, __ATOMIC_RELAXED)) == 0;
+}
+
+
 void
-ngx_opsauth_set_remove(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
+ngx_opsauth_set_remove(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map,
     const u_char *key)
 {
     ngx_uint_t  slot;
 
-    __atomic_store_n(&set->count, set->count + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&set->count, ngx_opsauth_set_stamp(counters),
+                     __ATOMIC_RELEASE);
 
     /* there is one, but damage must not leave another behind */
 
     while ((slot = ngx_opsauth_set_find(set, key)) != 0) {
         ngx_opsauth_set_delete(set, map, slot);
     }
-}
-
-
-/* of a byte that isn't used for addressing */
-
-static ngx_inline ngx_uint_t
-ngx_opsauth_set_tag(const u_char *key)
-{
-    return (key[8] < NGX_OPSAUTH_TAG_START) ? key[8] + NGX_OPSAUTH_TAG_START
-                                            : key[8];
 }
 
 

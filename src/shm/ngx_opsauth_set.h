@@ -1,6 +1,6 @@
 /*
  * One set of the slot table: its layout, and what is done to it. For
- * ngx_opsauth_table.c and the files ngx_opsauth_set*.c only.
+ * files ngx_opsauth_table*.c and ngx_opsauth_set*.c only.
  *
  * Invariants of a set while its sequence is even:
  *   - entries stand packed from the first slot on, free slots behind them are
@@ -37,15 +37,17 @@
 
 typedef struct {
     uint32_t        seq;
-    uint32_t        count;
     uint32_t        epoch;
     uint32_t        hand;
+    uint32_t        spare;
     uint64_t        marks;              /* bits of slots where entries start */
     uint64_t        negatives;          /* likewise */
     u_char          tags[NGX_OPSAUTH_SET_SLOTS];
     uint16_t        held[3];            /* its part of the table's totals:
                                            slots, entries, negatives */
-    u_char          pad[26];
+    u_char          pad[2];
+    uint64_t        count;              /* the stamp of the last invalidation */
+    u_char          tail[16];
 } ngx_opsauth_set_t;
 
 
@@ -74,6 +76,7 @@ typedef struct {
     uint64_t        negative_evictions;
     uint64_t        torn;
     uint64_t        held[3];            /* as in a set; all sets together */
+    uint64_t        stamp;              /* rises with every invalidation */
 } ngx_opsauth_set_counters_t;
 
 
@@ -89,13 +92,23 @@ ngx_int_t ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
 void ngx_opsauth_set_close(ngx_opsauth_set_t *set,
     ngx_opsauth_set_counters_t *counters, const ngx_opsauth_map_t *map);
 
+/* between open and close: the set is empty, a map of it is to be made anew */
+void ngx_opsauth_set_clear(ngx_opsauth_set_t *set);
+
 /* len was checked */
 ngx_int_t ngx_opsauth_set_put(ngx_opsauth_set_t *set,
     ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map,
     const u_char *key, ngx_msec_t fetched_at, ngx_uint_t type,
     ngx_uint_t negative, const u_char *data, size_t len);
-void ngx_opsauth_set_remove(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
+void ngx_opsauth_set_remove(ngx_opsauth_set_t *set,
+    ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map,
     const u_char *key);
+
+/* would put() push out what may still be of use: a record, or a negative entry
+   that was used twice */
+ngx_uint_t ngx_opsauth_set_is_full(ngx_opsauth_set_t *set,
+    ngx_opsauth_map_t *map, const u_char *key, ngx_uint_t negative,
+    size_t len);
 
 
 #endif /* NGX_OPSAUTH_SET_H */

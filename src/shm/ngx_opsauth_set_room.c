@@ -1,6 +1,7 @@
 /*
  * How a set's entries make room for one another: they are kept packed by moving
- * them, and those that go are chosen as CLOCK does. Called by ngx_opsauth_set.c.
+ * them, and those that go are chosen as CLOCK does. Called by ngx_opsauth_set.c
+ * and ngx_opsauth_table_grow.c.
  */
 
 #include "ngx_opsauth_set_room.h"
@@ -101,6 +102,33 @@ ngx_opsauth_set_insert(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
     map->used += n;
 
     set->hand = next;
+}
+
+
+void
+ngx_opsauth_set_append(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
+    ngx_opsauth_set_t *other, ngx_opsauth_map_t *its, ngx_uint_t slot)
+{
+    uint64_t    bit;
+    ngx_uint_t  n, at;
+
+    n = ngx_opsauth_map_extent(its, slot);
+    at = map->used;
+    bit = ngx_opsauth_bit(slot);
+
+    ngx_opsauth_set_insert(set, map, at, n, other->tags[slot]);
+
+    ngx_memcpy(ngx_opsauth_set_slot(set, at), ngx_opsauth_set_slot(other, slot),
+               n * NGX_OPSAUTH_SLOT_SIZE);
+
+    if (__atomic_load_n(&other->marks, __ATOMIC_RELAXED) & bit) {
+        (void) __atomic_fetch_or(&set->marks, ngx_opsauth_bit(at),
+                                 __ATOMIC_RELAXED);
+    }
+
+    if (other->negatives & bit) {
+        set->negatives |= ngx_opsauth_bit(at);
+    }
 }
 
 

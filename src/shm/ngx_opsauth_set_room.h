@@ -1,7 +1,7 @@
 /*
- * Room in a set: what its writers move, and what has to go. For
- * ngx_opsauth_set.c and ngx_opsauth_set_room.c only; all of it between open and
- * close. A map is kept in step with the set.
+ * Room in a set: what its writers move, and what has to go. For the files
+ * ngx_opsauth_set*.c and ngx_opsauth_table_grow.c only; all of it between open
+ * and close. A map is kept in step with the set.
  */
 
 #ifndef NGX_OPSAUTH_SET_ROOM_H
@@ -20,6 +20,16 @@ static ngx_inline u_char *
 ngx_opsauth_set_slot(ngx_opsauth_set_t *set, ngx_uint_t slot)
 {
     return (u_char *) set + slot * NGX_OPSAUTH_SLOT_SIZE;
+}
+
+
+/* of a byte that isn't used for addressing */
+
+static ngx_inline ngx_uint_t
+ngx_opsauth_set_tag(const u_char *key)
+{
+    return (key[8] < NGX_OPSAUTH_TAG_START) ? key[8] + NGX_OPSAUTH_TAG_START
+                                            : key[8];
 }
 
 
@@ -53,6 +63,11 @@ void ngx_opsauth_set_replace(ngx_opsauth_set_t *set,
     ngx_uint_t tag);
 void ngx_opsauth_set_delete(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
     ngx_uint_t slot);
+
+/* the entry of another set that starts at this slot of it, behind the last one
+   of set, as it is; there is room, and the other set stays as it is */
+void ngx_opsauth_set_append(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
+    ngx_opsauth_set_t *other, ngx_opsauth_map_t *its, ngx_uint_t slot);
 
 /* the entry's head and data, into n slots that are its own */
 void ngx_opsauth_set_write(ngx_opsauth_set_t *set, ngx_uint_t slot,

@@ -1,38 +1,19 @@
 /*
- * The slot table: geometry, and which set a key belongs to; contract in the
- * header. What happens inside a set is in ngx_opsauth_set.c. Called by
- * ngx_opsauth_cache.c, which holds the lock around writers.
+ * The slot table; contract in the header. Which set a key belongs to, and how
+ * sets come into use, is in ngx_opsauth_table_grow.h; what happens inside a set
+ * in ngx_opsauth_set.c. Called by ngx_opsauth_cache.c, which holds the lock
+ * around writers.
  *
  * The number of sets is the only thing in the block that leads from one place
- * to another, so it stands there with a check; a damaged one turns the table
- * off. An epoch, raised by a flush, says which sets' contents count: so a
- * flush takes O(1), and fresh memory needs no preparation.
+ * to another without being held to a bound, so it stands there with a check; a
+ * damaged one turns the table off. An epoch, raised by a flush, says which sets'
+ * contents count: so a flush takes O(1), and fresh memory needs no preparation.
  */
 
-#include "ngx_opsauth_set.h"
+#include "ngx_opsauth_table_grow.h"
 
 
-#define NGX_OPSAUTH_TABLE_MAGIC    0x31656c6261743a41ULL
-#define NGX_OPSAUTH_TABLE_VERSION  4
-
-#define NGX_OPSAUTH_LINE           64
-
-
-struct ngx_opsauth_table_s {
-    /* read by every get */
-    uint64_t                    magic;
-    uint64_t                    check;  /* of nsets */
-    uint64_t                    size;   /* of the block */
-    uint32_t                    nsets;
-    uint32_t                    version;
-    uint32_t                    epoch;  /* never 0, what fresh memory has */
-    u_char                      pad[NGX_OPSAUTH_LINE - 36];
-
-    /* written by writers, on a line of their own */
-    ngx_opsauth_set_counters_t  counters;
-    u_char                      tail[NGX_OPSAUTH_LINE
-                                     - sizeof(ngx_opsauth_set_counters_t)];
-};
+#define NGX_OPSAUTH_TABLE_VERSION  5
 
 
 /* the build fails where the layout isn't the intended one */
@@ -41,11 +22,6 @@ typedef u_char  ngx_opsauth_table_layout_t
 
 
 static uint32_t ngx_opsauth_table_nsets(size_t size);
-static uint64_t ngx_opsauth_table_check(uint32_t nsets);
-static ngx_opsauth_set_t *ngx_opsauth_table_nth(ngx_opsauth_table_t *table,
-    uint32_t n);
-static ngx_opsauth_set_t *ngx_opsauth_table_set(ngx_opsauth_table_t *table,
-    const u_char *key);
 
 
 size_t
@@ -73,6 +49,7 @@ ngx_opsauth_table_init(void *block, size_t size)
     table->version = NGX_OPSAUTH_TABLE_VERSION;
     table->nsets = ngx_opsauth_table_nsets(size);
     table->check = ngx_opsauth_table_check(table->nsets);
+    table->grown = ngx_opsauth_table_grow_start(table->nsets);
     table->epoch = 1;
     table->magic = NGX_OPSAUTH_TABLE_MAGIC;
 
@@ -119,7 +96,7 @@ ngx_opsauth_table_get(ngx_opsauth_table_t *table, const u_char *key,
 }
 
 
-uint32_t
+uint64_t
 ngx_opsauth_table_count(ngx_opsauth_table_t *table, const u_char *key)
 {
     ngx_opsauth_set_t  *set;
@@ -160,6 +137,17 @@ ngx_opsauth_table_put(ngx_opsauth_table_t *table, const u_char *key,
         return NGX_DECLINED;
     }
 
+    if (table->grown != 0) {
+        if (ngx_opsauth_table_grow(table, key, negative, len) != NGX_OK) {
+            return NGX_DECLINED;
+        }
+
+        set = ngx_opsauth_table_set(table, key);
+        if (set == NULL) {
+            return NGX_DECLINED;
+        }
+    }
+
     rc = ngx_opsauth_set_open(set, table->epoch, &table->counters);
 
     ngx_opsauth_set_map(set, &map);
@@ -189,11 +177,14 @@ ngx_opsauth_table_remove(ngx_opsauth_table_t *table, const u_char *key)
     (void) ngx_opsauth_set_open(set, table->epoch, &table->counters);
 
     ngx_opsauth_set_map(set, &map);
-    ngx_opsauth_set_remove(set, &map, key);
+    ngx_opsauth_set_remove(set, &table->counters, &map, key);
 
     ngx_opsauth_set_close(set, &table->counters, &map);
 }
 
+
+/* the sets that are in use stay so: that no key's set is ever again what it was
+   before a split is what its count rests on */
 
 void
 ngx_opsauth_table_flush(ngx_opsauth_table_t *table)
@@ -265,42 +256,4 @@ ngx_opsauth_table_nsets(size_t size)
         / NGX_OPSAUTH_SET_STRIDE;
 
     return (n > NGX_MAX_UINT32_VALUE) ? NGX_MAX_UINT32_VALUE : (uint32_t) n;
-}
-
-
-static uint64_t
-ngx_opsauth_table_check(uint32_t nsets)
-{
-    return (nsets * 0x9e3779b97f4a7c15ULL) ^ NGX_OPSAUTH_TABLE_MAGIC;
-}
-
-
-static ngx_inline ngx_opsauth_set_t *
-ngx_opsauth_table_nth(ngx_opsauth_table_t *table, uint32_t n)
-{
-    return (ngx_opsauth_set_t *) ((u_char *) table
-                                  + sizeof(ngx_opsauth_table_t)
-                                  + (size_t) n * NGX_OPSAUTH_SET_STRIDE);
-}
-
-
-/* the key is uniform: its first bytes scaled to the number of sets are a fair
-   choice of one, and any number of sets will do */
-
-static ngx_inline ngx_opsauth_set_t *
-ngx_opsauth_table_set(ngx_opsauth_table_t *table, const u_char *key)
-{
-    uint32_t  n, hash;
-
-    n = __atomic_load_n(&table->nsets, __ATOMIC_RELAXED);
-
-    if (__atomic_load_n(&table->check, __ATOMIC_RELAXED)
-        != ngx_opsauth_table_check(n))
-    {
-        return NULL;
-    }
-
-    ngx_memcpy(&hash, key, sizeof(uint32_t));
-
-    return ngx_opsauth_table_nth(table, ((uint64_t) hash * n) >> 32);
 }

@@ -4,7 +4,7 @@
  * memory that the caller gives: no allocation, no lock, no log, no clock; so
  * that it can be tested against a naive model, fuzzed and torn.
  *
- *   table   header, then sets
+ *   table   header, then sets, which come into use one after the other
  *   set     4 KiB: a header (sequence word, invalidation count, epoch, CLOCK
  *           hand, per-slot tags and marks), then 62 slots of 64 bytes
  *   entry   a head of 48 bytes (key, fetched_at, type, length) and the packed
@@ -46,7 +46,7 @@ typedef struct {
 
 
 typedef struct {
-    uint64_t     slots;                 /* in all */
+    uint64_t     slots;                 /* in all, also of sets not in use yet */
     uint64_t     used;                  /* slots that hold entries */
     uint64_t     entries;
     uint64_t     negatives;             /* entries of the bounded share */
@@ -76,8 +76,9 @@ ngx_opsauth_table_t *ngx_opsauth_table_attach(void *block, size_t size);
 OA_HOT ngx_int_t ngx_opsauth_table_get(ngx_opsauth_table_t *table, const u_char *key,
     ngx_opsauth_entry_t *entry);
 
-/* no lock: invalidations of this key's set so far (wraps) */
-uint32_t ngx_opsauth_table_count(ngx_opsauth_table_t *table,
+/* no lock: is another one for good after each invalidation of this key, and
+   after some of others */
+uint64_t ngx_opsauth_table_count(ngx_opsauth_table_t *table,
     const u_char *key);
 
 /* no lock: changes with every flush */
@@ -95,8 +96,8 @@ ngx_int_t ngx_opsauth_table_put(ngx_opsauth_table_t *table, const u_char *key,
     ngx_msec_t fetched_at, ngx_uint_t type, ngx_uint_t negative,
     const u_char *data, size_t len);
 
-/* clears the entry (wiping it) and raises the set's count, also where there
-   is no entry */
+/* clears the entry (wiping it) and changes the key's count, also where there is
+   no entry */
 void ngx_opsauth_table_remove(ngx_opsauth_table_t *table, const u_char *key);
 
 /* in O(1), every entry is gone: no get finds it again. The bytes of each set

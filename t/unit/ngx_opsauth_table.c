@@ -147,7 +147,8 @@ test_model(ngx_uint_t sets, uint32_t keys, size_t len_max, ngx_uint_t ops,
     void                 *block;
     size_t                len;
     model_t               model[KEYS], *m;
-    uint32_t              id, version, count, epoch;
+    uint32_t              id, version, epoch;
+    uint64_t              count;
     uint64_t              lost;
     ngx_int_t             rc;
     ngx_uint_t            i, op;

@@ -13,6 +13,7 @@
 #include "../../src/shm/ngx_opsauth_set.c"
 #include "../../src/shm/ngx_opsauth_set_room.c"
 #include "../../src/shm/ngx_opsauth_table.c"
+#include "../../src/shm/ngx_opsauth_table_grow.c"
 
 
 #define PAGE    4096

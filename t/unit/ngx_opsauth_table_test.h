@@ -26,6 +26,7 @@ static void test_step(void);
 #include "../../src/shm/ngx_opsauth_set.c"
 #include "../../src/shm/ngx_opsauth_set_room.c"
 #include "../../src/shm/ngx_opsauth_table.c"
+#include "../../src/shm/ngx_opsauth_table_grow.c"
 
 
 #define MAX  NGX_OPSAUTH_TABLE_DATA_MAX
