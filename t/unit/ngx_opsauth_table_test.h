@@ -1,7 +1,8 @@
 /*
  * For the tests of the slot table: its files are included with their memory
- * functions replaced, so that a test can let something happen exactly in the
- * middle of a copy: another writer's work, or the death of this one.
+ * functions and atomic stores replaced, so that a test can let something happen
+ * exactly in the middle of a copy: another writer's work, or the death of this
+ * one.
  */
 
 #ifndef NGX_OPSAUTH_TABLE_TEST_H
@@ -22,6 +23,8 @@ static void test_step(void);
 #define ngx_memcpy(dst, src, n)   (void) test_copy(dst, src, n)
 #define ngx_memmove(dst, src, n)  (test_step(), (void) memmove(dst, src, n))
 #define ngx_memzero(buf, n)       (test_step(), (void) memset(buf, 0, n))
+#define __atomic_store_n(p, v, order)                                         \
+    (test_step(), __atomic_store_n(p, v, order))
 
 #include "../../src/shm/ngx_opsauth_set.c"
 #include "../../src/shm/ngx_opsauth_set_room.c"
@@ -202,7 +205,40 @@ evictions(ngx_opsauth_table_t *table)
 }
 
 
-/* the invariants of ngx_opsauth_set.h, computed otherwise */
+/* is this place a set's that is in use; where is the key's */
+
+static ngx_inline int
+in_use(ngx_opsauth_table_t *table, uint32_t place)
+{
+    uint32_t  f, node;
+
+    for (f = 0; f < table->nsets; f++) {
+        node = ngx_opsauth_table_node(table->grown, f);
+
+        if (ngx_opsauth_table_place(table->nsets, node) == place) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_inline uint32_t
+sets_in_use(ngx_opsauth_table_t *table)
+{
+    uint32_t  f, n;
+
+    for (f = 0, n = 0; f < table->nsets; f++) {
+        n += ngx_opsauth_table_node(table->grown, f) == f;
+    }
+
+    return n;
+}
+
+
+/* the invariants of ngx_opsauth_set.h, computed otherwise; and each entry is
+   where it is looked for. Sets that aren't in use may hold anything */
 
 static int
 sound(ngx_opsauth_table_t *table)
@@ -216,6 +252,10 @@ sound(ngx_opsauth_table_t *table)
 
     for (s = 0; s < table->nsets; s++) {
         set = ngx_opsauth_table_nth(table, s);
+
+        if (table->grown != 0 && !in_use(table, s)) {
+            continue;
+        }
 
         if (set->seq & 1) {
             return 0;
@@ -243,6 +283,10 @@ sound(ngx_opsauth_table_t *table)
             }
 
             negatives += head->type == 255;
+
+            if (ngx_opsauth_table_set(table, head->key) != set) {
+                return 0;
+            }
 
             for (i = 48 + head->len; i < n * 64; i++) {
                 if (p[i]) {
@@ -284,6 +328,75 @@ sound(ngx_opsauth_table_t *table)
     }
 
     return 1;
+}
+
+
+/* a table of which that many bits of the final number are not used yet */
+
+static ngx_inline ngx_opsauth_table_t *
+table_at(ngx_uint_t sets, ngx_uint_t level, void **block)
+{
+    ngx_opsauth_table_t  *table;
+
+    table = table_new(sets, block);
+    table->grown = ngx_opsauth_grown(level, 0);
+
+    return table;
+}
+
+
+static ngx_inline uint32_t
+place_of(ngx_opsauth_table_t *table, uint64_t grown, uint32_t final)
+{
+    return ngx_opsauth_table_place(table->nsets,
+                                   ngx_opsauth_table_node(grown, final));
+}
+
+
+/* where a reader looks that still has this word */
+
+static ngx_inline ngx_opsauth_set_t *
+set_at(ngx_opsauth_table_t *table, uint64_t grown, uint32_t id)
+{
+    return ngx_opsauth_table_nth(table, place_of(table, grown,
+                                     ngx_opsauth_table_final(table->nsets,
+                                                             key_of(id))));
+}
+
+
+static ngx_inline int
+has_at(ngx_opsauth_table_t *table, uint64_t grown, uint32_t id)
+{
+    ngx_opsauth_entry_t  entry;
+
+    return ngx_opsauth_set_get(set_at(table, grown, id), &table->epoch,
+                               key_of(id), &entry)
+           == NGX_OK;
+}
+
+
+/* into the first set, the only one in use, without a split */
+
+static ngx_inline void
+put_first(ngx_opsauth_table_t *table, uint32_t id, uint32_t version,
+    size_t len)
+{
+    ngx_uint_t          i;
+    ngx_opsauth_set_t  *set;
+
+    memset(table->counters.held, 0, sizeof(table->counters.held));
+
+    if (len) {
+        put(table, id, version, len);
+    } else {
+        put_negative(table, id, version);
+    }
+
+    set = ngx_opsauth_table_nth(table, 0);
+
+    for (i = 0; i < 3; i++) {
+        table->counters.held[i] = set->held[i];
+    }
 }
 
 
