@@ -1,7 +1,8 @@
 /*
  * The shared cache's slots: src/shm/ngx_opsauth_table.c against a list of what
- * was put. A byte that says how many sets and what may be damaged, then
- * operations of four bytes: which one, a key, and two more.
+ * was put. A byte that says how many sets, what may be damaged and whether sets
+ * are all in use or come into use from the first one on; then operations of four
+ * bytes: which one, a key, and two more.
  *
  * A table may forget, but what it finds is what was put last, whole. When a bit
  * has flipped in its memory, that is not another key's bytes; whatever flips,
@@ -195,6 +196,10 @@ operate(ngx_opsauth_table_t *table, uint8_t how, uint8_t *op)
             break;
         }
 
+        if ((op[2] & 1) && table->grown != 0) {
+            must(ngx_opsauth_table_split(table) == NGX_OK || damaged);
+        }
+
         ngx_opsauth_table_stats(table, &stats);
         must(damaged || (stats.used <= stats.slots
                          && stats.entries <= stats.used
@@ -235,7 +240,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_start(&in, data, size);
 
     how = fuzz_byte(&in);
-    sets = 1 + (how & 3) % 3;
+    sets = 1 + (how & 3) % 3 + (how >> 5) * 4;
 
     memset(model, 0, sizeof(model));
     now = 0;
@@ -244,6 +249,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     table = table_new(sets, &block);
     must(table != NULL);
     must(ngx_opsauth_table_attach(block, block_size(sets)) == table);
+
+    if (how & 16) {
+        table->grown = ngx_opsauth_grown(5, 0);
+    }
 
     while (in.n >= sizeof(op)) {
         for (i = 0; i < sizeof(op); i++) {

@@ -224,6 +224,47 @@ test_garbage(void)
 }
 
 
+/* what takes its own place, or another's that nobody used twice, needs no split;
+   what pushes a record out does */
+
+static void
+test_full(void)
+{
+    int                   good;
+    void                 *block;
+    uint32_t              i, last;
+    ngx_opsauth_table_t  *table;
+
+    table = table_at(32, 5, &block);
+
+    for (i = 0; i < 31; i++) {
+        put_first(table, 5 * i, 1, 80);
+    }
+
+    put_first(table, 0, 2, 80);
+    put_first(table, 5, 2, 10);
+    put_first(table, 500, 1, 0);
+    put_first(table, 505, 1, 0);
+    good = table->grown == ngx_opsauth_grown(5, 0);
+
+    has(table, 505);
+    memset(table->counters.held, 0, sizeof(table->counters.held));
+    put_negative(table, 510, 1);
+
+    ok(good && table->grown != ngx_opsauth_grown(5, 0)
+       && table->counters.negative_evictions + table->counters.evictions == 1,
+       "a full set is split before somebody is pushed out");
+
+    for (i = 1, last = 0; i < 31; i++) {
+        last += has(table, 5 * i);
+    }
+
+    ok(last == 30, "so nobody was (%u)", (unsigned) last);
+
+    free(block);
+}
+
+
 /* marks, kinds, and who is next to go */
 
 static void
@@ -516,6 +557,7 @@ main(void)
     test_growth(500, 900, 45);
     test_dense();
     test_garbage();
+    test_full();
     test_moved();
     test_counts();
     test_torn();

@@ -69,6 +69,55 @@ test_damage(void)
 }
 
 
+/* what damage has left in a set, and belongs neither there nor where the split's
+   entries go */
+
+static void
+test_foreign(void)
+{
+    int                   good;
+    void                 *block;
+    uint32_t              i, found;
+    uint64_t              seq;
+    ngx_opsauth_set_t    *first, *second;
+    ngx_opsauth_table_t  *table;
+
+    table = table_at(4, 2, &block);
+
+    for (i = 0; i < 20; i++) {
+        put_first(table, 5 * i, 1, 100);
+    }
+
+    first = ngx_opsauth_table_nth(table, 0);
+    second = ngx_opsauth_table_nth(table, 1);
+
+    /* all of it in both halves' sets */
+
+    seq = second->seq;
+    memcpy(second, first, NGX_OPSAUTH_SET_SIZE);
+    second->seq = (uint32_t) seq;
+    table->grown = ngx_opsauth_grown(1, 0);
+
+    for (i = 0; i < 3; i++) {
+        table->counters.held[i] *= 2;
+    }
+
+    while (table->grown != 0) {
+        (void) ngx_opsauth_table_split(table);
+    }
+
+    good = sound(table) && table->counters.held[1] == 20;
+
+    for (i = 0, found = 0; i < 20; i++) {
+        found += has(table, 5 * i);
+    }
+
+    ok(good && found == 20, "a split leaves nothing where it isn't looked for");
+
+    free(block);
+}
+
+
 /* --- a writer that dies at any step of a split ------------------------------ */
 
 #define SPLIT_IDS   30
@@ -447,6 +496,7 @@ main(void)
 
     test_damage();
     test_amid();
+    test_foreign();
     test_killed();
     test_processes();
 
