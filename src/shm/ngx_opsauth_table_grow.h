@@ -91,16 +91,14 @@ ngx_opsauth_table_node(uint64_t grown, uint32_t final)
 {
     ngx_uint_t  level;
 
-    level = ngx_opsauth_grown_level(grown);
+    level = grown >> 32;
 
-    if (final >> level < ngx_opsauth_grown_next(grown)) {
-        level--;
-    }
+    /* no branch, since no processor could foresee it; a damaged word may say less
+       than 0 or more than there is */
 
-    /* a damaged word may say less than 0 */
-    level &= 31;
+    level -= (final >> (level & 31) < ngx_opsauth_grown_next(grown));
 
-    return final >> level << level;
+    return final >> (level & 31) << (level & 31);
 }
 
 
@@ -108,8 +106,9 @@ ngx_opsauth_table_node(uint64_t grown, uint32_t final)
  * Nodes of a level take the places in front of all that come later: those that
  * were there at the level above keep theirs, the others follow in their order.
  * For node 0 that is place 0; for another one, of which the lowest bit that is
- * set is bit t, how many of the levels above there are, ceil(nsets / 2^(t+1)),
- * and then node / 2^(t+1) more. Less than nsets, if node is.
+ * set is bit t, as many as the level above has, ceil(nsets / 2^(t+1)), and then
+ * node / 2^(t+1) more, rounded down. Below, one of the first sum's rounding is
+ * with the second term, so that it is 0 for node 0. Less than nsets, if node is.
  */
 
 static ngx_inline uint32_t
@@ -117,13 +116,9 @@ ngx_opsauth_table_place(uint32_t nsets, uint32_t node)
 {
     ngx_uint_t  bit;
 
-    if (node == 0) {
-        return 0;
-    }
+    bit = __builtin_ctz(node | (uint32_t) 1 << 31);
 
-    bit = __builtin_ctz(node);
-
-    return ((nsets - 1) >> bit >> 1) + (node >> bit >> 1) + 1;
+    return ((nsets - 1) >> bit >> 1) + (((node >> bit) + 1) >> 1);
 }
 
 
