@@ -11,6 +11,9 @@
 
 #define OA_HOT    __attribute__((__hot__))
 
+/* calls of its own, written out in it: they would save and restore registers */
+#define OA_FLAT   __attribute__((__flatten__))
+
 /* what only some requests come to is not put in the middle of that */
 #define OA_APART  __attribute__((__noinline__))
 

@@ -140,7 +140,7 @@ ngx_opsauth_cache_create(void *owner, u_char *block, size_t size)
 }
 
 
-ngx_opsauth_cache_e
+OA_FLAT ngx_opsauth_cache_e
 ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache, const u_char *key,
     ngx_msec_t now, ngx_opsauth_entry_t *entry)
 {

@@ -65,17 +65,6 @@ ngx_opsauth_set_get(ngx_opsauth_set_t *set, const uint32_t *epoch,
     ngx_int_t   rc;
     ngx_uint_t  slot, tries;
 
-    /* all lines of a set of few entries at once: what lies all over the zone
-       is waited for more than anything else */
-
-    __builtin_prefetch(set);
-
-    for (slot = NGX_OPSAUTH_SLOT_FIRST; slot < NGX_OPSAUTH_SLOT_FIRST + 3;
-         slot++)
-    {
-        __builtin_prefetch(ngx_opsauth_set_slot(set, slot));
-    }
-
     for (tries = 0; tries < NGX_OPSAUTH_TRIES; tries++) {
 
         seq = __atomic_load_n(&set->seq, __ATOMIC_ACQUIRE);
@@ -507,21 +496,33 @@ ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map)
 static ngx_inline ngx_uint_t
 ngx_opsauth_set_find(ngx_opsauth_set_t *set, const u_char *key)
 {
-    uint64_t    mask;
-    ngx_uint_t  i, slot, tag;
+    u_char      *p;
+    uint64_t     mask;
+    ngx_uint_t   i, slot, tag;
 
     tag = ngx_opsauth_set_tag(key);
 
-    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / NGX_OPSAUTH_STEP; i++) {
+    /* two steps at once: most sets are filled so far */
 
-        for (mask = ngx_opsauth_set_step(set, i, tag);
+    for (i = 0; i < NGX_OPSAUTH_SET_SLOTS / NGX_OPSAUTH_STEP; i += 2) {
+
+        for (mask = ngx_opsauth_set_step(set, i, tag)
+                    | ngx_opsauth_set_step(set, i + 1, tag)
+                      << NGX_OPSAUTH_STEP;
              mask;
              mask &= mask - 1)
         {
             slot = i * NGX_OPSAUTH_STEP + __builtin_ctzll(mask);
+            p = ngx_opsauth_set_slot(set, slot);
+
+            /* all lines of it are on their way before its length is known */
+
+            __builtin_prefetch(p + NGX_OPSAUTH_SLOT_SIZE);
+            __builtin_prefetch(p + 2 * NGX_OPSAUTH_SLOT_SIZE);
+            __builtin_prefetch(p + 3 * NGX_OPSAUTH_SLOT_SIZE);
 
             if (slot >= NGX_OPSAUTH_SLOT_FIRST
-                && ngx_opsauth_set_is(ngx_opsauth_set_slot(set, slot), key))
+                && ngx_opsauth_set_is(p, key))
             {
                 return slot;
             }
