@@ -14,6 +14,8 @@
 #include <ngx_event_connect.h>
 #include <ngx_http.h>
 
+#include "scale.h"
+
 
 /* more requests than that never wait at the same time */
 #define NGX_HTTP_ASK_WAITING  1024
@@ -42,7 +44,6 @@ typedef struct {
 
 static ngx_int_t ngx_http_ask_init(ngx_conf_t *cf);
 static void *ngx_http_ask_create(ngx_conf_t *cf);
-static char *ngx_http_ask_merge(ngx_conf_t *cf, void *parent, void *child);
 static char *ngx_http_ask_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 
@@ -72,7 +73,7 @@ static ngx_command_t  ngx_http_ask_commands[] = {
 
 static ngx_http_module_t  ngx_http_ask_module_ctx = {
     NULL, ngx_http_ask_init, NULL, NULL, NULL, NULL,
-    ngx_http_ask_create, ngx_http_ask_merge
+    ngx_http_ask_create, bench_scale_merge
 };
 
 
@@ -287,27 +288,8 @@ ngx_http_ask_create(ngx_conf_t *cf)
 }
 
 
-static char *
-ngx_http_ask_merge(ngx_conf_t *cf, void *parent, void *child)
-{
-    return NGX_CONF_OK;
-}
-
-
 static ngx_int_t
 ngx_http_ask_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
-
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    *h = ngx_http_ask_handler;
-
-    return NGX_OK;
+    return bench_scale_init(cf, ngx_http_ask_handler);
 }

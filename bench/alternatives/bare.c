@@ -16,6 +16,8 @@
 
 #include <openssl/sha.h>
 
+#include "scale.h"
+
 
 #define NGX_HTTP_BARE_KEY_LEN  63
 #define NGX_HTTP_BARE_SCHEME   (sizeof("Bearer ") - 1)
@@ -29,7 +31,6 @@ typedef struct {
 
 static ngx_int_t ngx_http_bare_init(ngx_conf_t *cf);
 static void *ngx_http_bare_create(ngx_conf_t *cf);
-static char *ngx_http_bare_merge(ngx_conf_t *cf, void *parent, void *child);
 static char *ngx_http_bare_keys(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -49,7 +50,7 @@ static ngx_command_t  ngx_http_bare_commands[] = {
 
 static ngx_http_module_t  ngx_http_bare_module_ctx = {
     NULL, ngx_http_bare_init, NULL, NULL, NULL, NULL,
-    ngx_http_bare_create, ngx_http_bare_merge
+    ngx_http_bare_create, bench_scale_merge
 };
 
 
@@ -194,27 +195,8 @@ ngx_http_bare_create(ngx_conf_t *cf)
 }
 
 
-static char *
-ngx_http_bare_merge(ngx_conf_t *cf, void *parent, void *child)
-{
-    return NGX_CONF_OK;
-}
-
-
 static ngx_int_t
 ngx_http_bare_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
-
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    *h = ngx_http_bare_handler;
-
-    return NGX_OK;
+    return bench_scale_init(cf, ngx_http_bare_handler);
 }
