@@ -31,8 +31,9 @@
  */
 #define NGX_OPSAUTH_GROW_LOAD      28
 
-/* splits for one put, and more if its own set is full: the lock is held, and
-   each takes a microsecond or two */
+/* splits for one put, and more if its own set is full. The lock is held: by 99
+   of 100 puts of a growing table for less than 17 us, by 999 of 1 000 for less
+   than 32 us, most of which is the kernel's for pages that are new */
 #define NGX_OPSAUTH_GROW_SPLITS    2
 #define NGX_OPSAUTH_GROW_FULL      4
 
