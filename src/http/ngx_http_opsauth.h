@@ -26,6 +26,7 @@
 #include "oa_set.h"
 #include "oa_text.h"
 #include "ngx_opsauth_cache.h"
+#include "ngx_opsauth_prefetch.h"
 #include "ngx_opsauth_counters.h"
 #include "ngx_opsauth_feed.h"
 #include "ngx_opsauth_watch.h"
@@ -71,6 +72,8 @@ typedef struct ngx_http_opsauth_usage_s  ngx_http_opsauth_usage_t;
 /* what one process needs to ask one store; made at its first request */
 typedef struct {
     oa_hasher_t                     hasher;
+    uint64_t                        hash;       /* of the latest credential */
+    const void                     *slots[2];   /* where the latest records stood */
     ngx_opsauth_redis_t            *redis;
     ngx_opsauth_lookup_t           *lookup;
     ngx_opsauth_feed_t             *feed;       /* the first two workers' */
@@ -86,6 +89,7 @@ typedef struct {
     ngx_queue_t                     introspections; /* under way */
     ngx_uint_t                      nintrospections;
     ngx_http_opsauth_usage_t       *usage;      /* NULL: off */
+    ngx_opsauth_prefetch_t          prefetch;
 } ngx_http_opsauth_worker_t;
 
 

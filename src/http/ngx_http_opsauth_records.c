@@ -23,7 +23,7 @@ OA_HOT static void ngx_http_opsauth_credential_read(ngx_http_opsauth_ctx_t *ctx,
 OA_HOT static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
     ngx_http_opsauth_ctx_t *ctx, ngx_opsauth_status_e status,
     ngx_str_t *packed);
-OA_HOT static ngx_opsauth_status_e ngx_http_opsauth_read(
+OA_HOT OA_FLAT static ngx_opsauth_status_e ngx_http_opsauth_read(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
     const ngx_opsauth_lookup_kind_t *kind, ngx_str_t *packed);
 ngx_http_opsauth_rare ngx_opsauth_status_e ngx_http_opsauth_read_answer(
@@ -80,6 +80,11 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
 
         case NGX_HTTP_OPSAUTH_START:
 
+            worker->hash = ngx_opsauth_prefetch(&worker->prefetch,
+                                                store->cache.table,
+                                                ctx->bearer.data,
+                                                ctx->bearer.len);
+
             if (oa_hasher_credential(&worker->hasher, ctx->pepper,
                                      ngx_http_opsauth_view(&ctx->bearer),
                                      ctx->key)
@@ -115,6 +120,13 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
             }
 
             ngx_http_opsauth_account_read(r, ctx, status, &packed);
+
+            if (ctx->cache == NGX_HTTP_OPSAUTH_CACHE_HIT) {
+                ngx_opsauth_prefetch_seen(&worker->prefetch,
+                                          store->cache.table, worker->hash,
+                                          worker->slots[0], worker->slots[1]);
+            }
+
             break;
 
         case NGX_HTTP_OPSAUTH_IDENTIFIED:
@@ -292,6 +304,9 @@ ngx_http_opsauth_read(ngx_http_opsauth_ctx_t *ctx,
 
     if (entry->type == kind->type) {
 
+        worker->slots[0] = worker->slots[1];
+        worker->slots[1] = entry->slot;
+
         packed->len = entry->len;
         packed->data = ngx_http_opsauth_keep(ctx, worker, entry);
         if (packed->data == NULL) {
@@ -376,7 +391,7 @@ static ngx_inline ngx_opsauth_entry_t *
 ngx_http_opsauth_entry(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker)
 {
-    if (sizeof(ngx_opsauth_entry_t) > sizeof(ctx->room) - ctx->used) {
+    if (ctx->used > sizeof(ctx->room) - sizeof(ngx_opsauth_entry_t)) {
         return &worker->entry;
     }
 

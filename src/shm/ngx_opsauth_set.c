@@ -515,12 +515,6 @@ ngx_opsauth_set_find(ngx_opsauth_set_t *set, const u_char *key)
             slot = i * NGX_OPSAUTH_STEP + __builtin_ctzll(mask);
             p = ngx_opsauth_set_slot(set, slot);
 
-            /* all lines of it are on their way before its length is known */
-
-            __builtin_prefetch(p + NGX_OPSAUTH_SLOT_SIZE);
-            __builtin_prefetch(p + 2 * NGX_OPSAUTH_SLOT_SIZE);
-            __builtin_prefetch(p + 3 * NGX_OPSAUTH_SLOT_SIZE);
-
             if (slot >= NGX_OPSAUTH_SLOT_FIRST
                 && ngx_opsauth_set_is(p, key))
             {
@@ -595,6 +589,7 @@ ngx_opsauth_set_copy(ngx_opsauth_set_t *set, ngx_uint_t slot,
     }
 
     entry->len = len;
+    entry->slot = p;
     entry->type = __atomic_load_n(&head->type, __ATOMIC_RELAXED);
     entry->fetched_at = (ngx_msec_t) __atomic_load_n(&head->fetched_at,
                                                      __ATOMIC_RELAXED);

@@ -26,6 +26,8 @@
    share the same few lines of the processor's caches */
 #define NGX_OPSAUTH_SET_STRIDE     (NGX_OPSAUTH_SET_SIZE + 64)
 
+#define NGX_OPSAUTH_SET_LINES      (NGX_OPSAUTH_SET_STRIDE / 64)
+
 #define NGX_OPSAUTH_SLOT_SIZE      64
 #define NGX_OPSAUTH_SET_SLOTS      64       /* with those under the header */
 #define NGX_OPSAUTH_SLOT_FIRST     2

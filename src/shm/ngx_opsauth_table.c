@@ -96,6 +96,34 @@ ngx_opsauth_table_get(ngx_opsauth_table_t *table, const u_char *key,
 }
 
 
+size_t
+ngx_opsauth_table_line(const ngx_opsauth_table_t *table, const void *slot)
+{
+    return (size_t) ((const u_char *) slot - (const u_char *) (table + 1))
+           / NGX_OPSAUTH_LINE;
+}
+
+
+void
+ngx_opsauth_table_prefetch(const ngx_opsauth_table_t *table, size_t line)
+{
+    const u_char  *set, *slot;
+
+    slot = (const u_char *) (table + 1) + line * NGX_OPSAUTH_LINE;
+    set = (const u_char *) (table + 1)
+          + line / NGX_OPSAUTH_SET_LINES * NGX_OPSAUTH_SET_STRIDE;
+
+    /* the set's header, and as much as an entry usually takes */
+
+    __builtin_prefetch(set);
+    __builtin_prefetch(set + NGX_OPSAUTH_LINE);
+    __builtin_prefetch(slot);
+    __builtin_prefetch(slot + NGX_OPSAUTH_LINE);
+    __builtin_prefetch(slot + 2 * NGX_OPSAUTH_LINE);
+    __builtin_prefetch(slot + 3 * NGX_OPSAUTH_LINE);
+}
+
+
 uint64_t
 ngx_opsauth_table_count(ngx_opsauth_table_t *table, const u_char *key)
 {

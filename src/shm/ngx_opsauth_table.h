@@ -41,6 +41,7 @@ typedef struct {
     ngx_msec_t   fetched_at;            /* CLOCK_MONOTONIC, ms */
     ngx_uint_t   type;                  /* 32 bits, not 0, the caller's meaning */
     size_t       len;
+    const void  *slot;                  /* where it stood: no longer, perhaps */
     u_char       data[NGX_OPSAUTH_TABLE_DATA_MAX];
 } ngx_opsauth_entry_t;
 
@@ -75,6 +76,14 @@ ngx_opsauth_table_t *ngx_opsauth_table_attach(void *block, size_t size);
    NGX_DECLINED: not there, or being written just now */
 OA_HOT ngx_int_t ngx_opsauth_table_get(ngx_opsauth_table_t *table, const u_char *key,
     ngx_opsauth_entry_t *entry);
+
+/* an entry's slot as a number, counted from the first set on in lines of 64 bytes,
+   and what asks the processor for the lines of the entry there, and of what is
+   read before it: nothing but time depends on it, whatever stands there now */
+OA_HOT size_t ngx_opsauth_table_line(const ngx_opsauth_table_t *table,
+    const void *slot);
+OA_HOT void ngx_opsauth_table_prefetch(const ngx_opsauth_table_t *table,
+    size_t line);
 
 /* no lock: is another one for good after each invalidation of this key, and
    after some of others */
