@@ -59,7 +59,7 @@ OA_HOT oa_rc_t oa_hasher_credential(oa_hasher_t *h, size_t i, oa_str_t credentia
  */
 #define OA_ACCOUNT_KEY_LEN  16
 
-oa_rc_t oa_hasher_account(oa_hasher_t *h, oa_str_t id,
+OA_WARM oa_rc_t oa_hasher_account(oa_hasher_t *h, oa_str_t id,
     unsigned char out[OA_DIGEST_LEN]);
 
 

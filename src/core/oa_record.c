@@ -101,7 +101,7 @@ static int oa_record_absent(const oa_str_t *values, size_t n);
  * is an empty text.
  */
 
-static inline int
+OA_WARM static inline int
 oa_record_at(oa_record_packer_t *packer, unsigned i)
 {
     oa_str_t                 value;
@@ -117,7 +117,7 @@ oa_record_at(oa_record_packer_t *packer, unsigned i)
 
 /* 0: a value that is well-formed alone can be too much with the others */
 
-static inline int
+OA_WARM static inline int
 oa_record_put(oa_record_packer_t *packer, oa_str_t text, unsigned n)
 {
     if (text.len > OA_RECORD_MAX - packer->len) {
@@ -135,7 +135,7 @@ oa_record_put(oa_record_packer_t *packer, oa_str_t text, unsigned n)
 }
 
 
-static inline int
+OA_WARM static inline int
 oa_record_put_set(oa_record_packer_t *packer, oa_str_t text, unsigned n)
 {
     size_t  len;
@@ -157,7 +157,7 @@ oa_record_put_set(oa_record_packer_t *packer, oa_str_t text, unsigned n)
 }
 
 
-static inline int
+OA_WARM static inline int
 oa_record_put_ips(oa_record_packer_t *packer, oa_str_t text, unsigned n)
 {
     size_t    len;

@@ -84,12 +84,13 @@ extern const oa_str_t  oa_account_fields[OA_ACCOUNT_FIELDS];
  * Required: v, id, kind, account, state, environment, scopes, expires.
  * Never guessed: a missing state is not "active", a missing expires not 0.
  */
-oa_rc_t oa_credential_pack(const oa_str_t values[OA_CREDENTIAL_FIELDS],
+OA_WARM oa_rc_t oa_credential_pack(const oa_str_t values[OA_CREDENTIAL_FIELDS],
     oa_hasher_t *hasher, unsigned char *out, size_t *len, oa_str_t *field);
 
 /* id is the account's id, as it was asked for. Required: enabled. */
-oa_rc_t oa_account_pack(oa_str_t id, const oa_str_t values[OA_ACCOUNT_FIELDS],
-    unsigned char *out, size_t *len, oa_str_t *field);
+OA_WARM oa_rc_t oa_account_pack(oa_str_t id,
+    const oa_str_t values[OA_ACCOUNT_FIELDS], unsigned char *out, size_t *len,
+    oa_str_t *field);
 
 /* views point into packed and live as long; OA_INVALID: not such a block */
 OA_HOT oa_rc_t oa_credential_view(const unsigned char *packed, size_t len,

@@ -59,7 +59,7 @@ int oa_field_rate(oa_str_t value);
 
 /* 0: no such word */
 oa_kind_t oa_kind_value(oa_str_t word);
-oa_state_t oa_state_value(oa_str_t word);
+OA_WARM oa_state_t oa_state_value(oa_str_t word);
 oa_environment_t oa_environment_value(oa_str_t word);
 
 

@@ -13,7 +13,7 @@
  * dropped, order kept. Words are RFC 6749 scope-tokens: %x21 / %x23-5B /
  * %x5D-7E. OA_INVALID: another byte; OA_ERROR: no room in out.
  */
-oa_rc_t oa_set_pack(oa_str_t text, unsigned char *out, size_t cap,
+OA_WARM oa_rc_t oa_set_pack(oa_str_t text, unsigned char *out, size_t cap,
     size_t *len);
 
 /* iterates: returns 1 and the next word, or 0 at the end; start with *pos 0 */

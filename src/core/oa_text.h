@@ -12,10 +12,11 @@
 
 
 /* decimal digits only, at most max; leading zeros are allowed */
-oa_rc_t oa_text_number(oa_str_t s, int64_t max, int64_t *out);
+OA_WARM oa_rc_t oa_text_number(oa_str_t s, int64_t max, int64_t *out);
 
 /* lower-case hex of n bytes into out[2 * n]; no terminator */
-void oa_text_hex(const unsigned char *data, size_t n, unsigned char *out);
+OA_WARM void oa_text_hex(const unsigned char *data, size_t n,
+    unsigned char *out);
 
 /* exactly 2 * n hex digits of either case into out[n] */
 oa_rc_t oa_text_unhex(oa_str_t s, unsigned char *out, size_t n);
@@ -28,13 +29,13 @@ oa_rc_t oa_text_duration(oa_str_t s, int64_t *seconds);
 
 /* printable UTF-8 bytes: none below 0x20, no 0x7f; what may stand in a header
    value without splitting it */
-int oa_text_is_header_safe(oa_str_t s);
+OA_WARM int oa_text_is_header_safe(oa_str_t s);
 
 /* well-formed UTF-8 (RFC 3629): no overlong form, no surrogate */
 int oa_text_is_utf8(oa_str_t s);
 
 /* visible ASCII without blank: what an id may be made of ([A-Za-z0-9._:@-]) */
-int oa_text_is_id(oa_str_t s);
+OA_WARM int oa_text_is_id(oa_str_t s);
 
 /* s equal to a C string; case matters. Inline, so that a literal is compared
    without a call */

@@ -413,14 +413,15 @@ OA_HOT void ngx_http_opsauth_start(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_store_t *store);
 
 /* before a request waits: ctx->event, which wakes it. NGX_ERROR: no memory */
-OA_APART ngx_int_t ngx_http_opsauth_prepare(ngx_http_opsauth_ctx_t *ctx);
+OA_WARM OA_APART ngx_int_t ngx_http_opsauth_prepare(
+    ngx_http_opsauth_ctx_t *ctx);
 
 
 /* ngx_http_opsauth_wait.c */
 
 /* the request does nothing but watch for an abort; returns what its handler is
    to return: NGX_AGAIN, or 500 */
-OA_APART ngx_int_t ngx_http_opsauth_suspend(ngx_http_request_t *r);
+OA_WARM OA_APART ngx_int_t ngx_http_opsauth_suspend(ngx_http_request_t *r);
 
 /* from a posted event: the request goes on, or is ended where that can't be */
 void ngx_http_opsauth_resume(ngx_http_request_t *r,

@@ -112,7 +112,7 @@ ngx_int_t ngx_http_opsauth_rate_sync(ngx_http_opsauth_ctx_t *ctx,
     ngx_opsauth_rate_slot_t *slot);
 
 /* it goes on, if that is what it waited for */
-OA_APART void ngx_http_opsauth_rate_resume(ngx_http_opsauth_ctx_t *ctx);
+OA_WARM OA_APART void ngx_http_opsauth_rate_resume(ngx_http_opsauth_ctx_t *ctx);
 
 /* the request ends while it waits */
 void ngx_http_opsauth_rate_leave(ngx_http_opsauth_ctx_t *ctx);

@@ -26,9 +26,9 @@ OA_HOT static void ngx_http_opsauth_account_read(ngx_http_request_t *r,
 OA_HOT OA_FLAT static ngx_opsauth_status_e ngx_http_opsauth_read(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
     const ngx_opsauth_lookup_kind_t *kind, ngx_str_t *packed);
-ngx_http_opsauth_rare ngx_opsauth_status_e ngx_http_opsauth_read_answer(
+OA_WARM ngx_http_opsauth_rare ngx_opsauth_status_e ngx_http_opsauth_read_answer(
     ngx_http_opsauth_ctx_t *ctx, ngx_str_t *packed);
-ngx_http_opsauth_rare ngx_opsauth_status_e ngx_http_opsauth_read_anew(
+OA_WARM ngx_http_opsauth_rare ngx_opsauth_status_e ngx_http_opsauth_read_anew(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
     const ngx_opsauth_lookup_kind_t *kind, ngx_opsauth_entry_t *entry,
     ngx_str_t *packed);
@@ -36,19 +36,19 @@ static ngx_opsauth_entry_t *ngx_http_opsauth_entry(
     ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker);
 static u_char *ngx_http_opsauth_keep(ngx_http_opsauth_ctx_t *ctx,
     ngx_http_opsauth_worker_t *worker, ngx_opsauth_entry_t *entry);
-static ngx_opsauth_status_e ngx_http_opsauth_ask(ngx_http_opsauth_ctx_t *ctx,
-    ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
-    ngx_str_t *packed);
-OA_APART static ngx_int_t ngx_http_opsauth_start_read(ngx_http_opsauth_ctx_t *ctx,
-    ngx_http_opsauth_worker_t *worker, const ngx_opsauth_lookup_kind_t *kind,
-    ngx_opsauth_waiter_t *waiter);
+OA_WARM static ngx_opsauth_status_e ngx_http_opsauth_ask(
+    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
+    const ngx_opsauth_lookup_kind_t *kind, ngx_str_t *packed);
+OA_WARM OA_APART static ngx_int_t ngx_http_opsauth_start_read(
+    ngx_http_opsauth_ctx_t *ctx, ngx_http_opsauth_worker_t *worker,
+    const ngx_opsauth_lookup_kind_t *kind, ngx_opsauth_waiter_t *waiter);
 static ngx_opsauth_status_e ngx_http_opsauth_fall_back(
     ngx_http_opsauth_ctx_t *ctx, ngx_str_t *packed);
-static void ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
+OA_WARM static void ngx_http_opsauth_answered(ngx_opsauth_waiter_t *waiter,
     ngx_opsauth_status_e status, u_char *data, size_t len);
-static void ngx_http_opsauth_wake(ngx_event_t *ev);
-static void ngx_http_opsauth_run_phases(ngx_http_request_t *r);
-static void ngx_http_opsauth_leave(void *data);
+OA_WARM static void ngx_http_opsauth_wake(ngx_event_t *ev);
+OA_WARM static void ngx_http_opsauth_run_phases(ngx_http_request_t *r);
+OA_WARM static void ngx_http_opsauth_leave(void *data);
 
 
 /* no status of a read: the request waits for one */
@@ -79,6 +79,8 @@ ngx_http_opsauth_identify(ngx_http_request_t *r, ngx_http_opsauth_ctx_t *ctx,
         switch (ctx->state) {
 
         case NGX_HTTP_OPSAUTH_START:
+
+            /* both records are on their way while the digest is made */
 
             worker->hash = ngx_opsauth_prefetch(&worker->prefetch,
                                                 store->cache.table,

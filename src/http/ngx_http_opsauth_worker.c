@@ -17,17 +17,19 @@ typedef u_char  ngx_http_opsauth_str_layout_t
      ? 1 : -1];
 
 
-static uint64_t ngx_http_opsauth_serves(void *owner, ngx_msec_t *resolved);
-static void ngx_http_opsauth_begin(void *owner, ngx_opsauth_flight_t *flight);
-static ngx_int_t ngx_http_opsauth_joinable(void *owner,
+OA_WARM static uint64_t ngx_http_opsauth_serves(void *owner,
+    ngx_msec_t *resolved);
+OA_WARM static void ngx_http_opsauth_begin(void *owner,
     ngx_opsauth_flight_t *flight);
-static ngx_opsauth_status_e ngx_http_opsauth_decode(void *owner,
+OA_WARM static ngx_int_t ngx_http_opsauth_joinable(void *owner,
+    ngx_opsauth_flight_t *flight);
+OA_WARM static ngx_opsauth_status_e ngx_http_opsauth_decode(void *owner,
     ngx_opsauth_flight_t *flight, ngx_str_t *values, ngx_uint_t n,
     ngx_opsauth_status_e why, u_char **data, size_t *len);
 static ngx_opsauth_status_e ngx_http_opsauth_invalid(
     ngx_http_opsauth_store_t *store, ngx_opsauth_flight_t *flight,
     oa_str_t *field);
-static void ngx_http_opsauth_fill(ngx_http_opsauth_store_t *store,
+OA_WARM static void ngx_http_opsauth_fill(ngx_http_opsauth_store_t *store,
     ngx_opsauth_flight_t *flight, ngx_uint_t type, u_char *data, size_t len);
 static void ngx_http_opsauth_log_invalid(ngx_http_opsauth_store_t *store,
     ngx_opsauth_flight_t *flight, oa_str_t *field);

@@ -168,7 +168,7 @@ void ngx_opsauth_link_open(ngx_opsauth_link_t *link);
 void ngx_opsauth_link_begin(ngx_opsauth_link_t *link);
 /* a new one for a new stream. NGX_ERROR: no memory */
 ngx_int_t ngx_opsauth_link_decoder(ngx_opsauth_link_t *link);
-void ngx_opsauth_link_read(ngx_opsauth_link_t *link);
+OA_WARM void ngx_opsauth_link_read(ngx_opsauth_link_t *link);
 /* sends what it can. NGX_ERROR: the link has failed */
 ngx_int_t ngx_opsauth_link_send(ngx_opsauth_link_t *link, ngx_buf_t *out);
 /* tells the user; when it returns the connection is gone */
@@ -257,7 +257,7 @@ ngx_int_t ngx_opsauth_link_step(ngx_opsauth_link_t *link,
 void ngx_opsauth_link_trouble(ngx_opsauth_link_t *link,
     ngx_opsauth_redis_error_e error, ngx_err_t err, const char *why);
 /* a real reply came: the trouble and the backoff are over */
-void ngx_opsauth_link_alive(ngx_opsauth_link_t *link);
+OA_WARM void ngx_opsauth_link_alive(ngx_opsauth_link_t *link);
 /* how bad: 0 for a Redis that can't be reached at the moment */
 ngx_uint_t ngx_opsauth_link_class(ngx_opsauth_redis_error_e error);
 /* link_fail() for an error reply */

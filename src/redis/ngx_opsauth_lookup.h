@@ -138,7 +138,7 @@ void ngx_opsauth_lookup_destroy(ngx_opsauth_lookup_t *lookup);
  * waiter NULL: a read ahead, for the cache alone; NGX_AGAIN also when such a
  * read is under way already.
  */
-ngx_int_t ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
+OA_WARM ngx_int_t ngx_opsauth_lookup_read(ngx_opsauth_lookup_t *lookup,
     const ngx_opsauth_lookup_kind_t *kind, const u_char *key, ngx_str_t *name,
     ngx_opsauth_waiter_t *waiter);
 

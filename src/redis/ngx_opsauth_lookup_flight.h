@@ -45,8 +45,8 @@ struct ngx_opsauth_lookup_s {
 /* ngx_opsauth_lookup.c */
 
 /* sends the read, and makes it one that may be joined */
-ngx_int_t ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight);
-void ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
+OA_WARM ngx_int_t ngx_opsauth_lookup_ask(ngx_opsauth_flight_t *flight);
+OA_WARM void ngx_opsauth_lookup_handler(ngx_opsauth_redis_command_t *cmd,
     ngx_opsauth_reply_t *reply, ngx_opsauth_redis_error_e error);
 ngx_opsauth_codec_form_t *ngx_opsauth_lookup_form(
     ngx_opsauth_lookup_t *lookup, const ngx_opsauth_lookup_kind_t *kind);

@@ -27,7 +27,7 @@
 static ngx_int_t ngx_opsauth_redis_greet(ngx_opsauth_link_t *link);
 static void ngx_opsauth_redis_led(ngx_opsauth_link_t *link);
 static void ngx_opsauth_redis_ready(ngx_opsauth_link_t *link);
-static void ngx_opsauth_redis_reply(ngx_opsauth_link_t *link,
+OA_WARM static void ngx_opsauth_redis_reply(ngx_opsauth_link_t *link,
     ngx_opsauth_reply_t *reply);
 static void ngx_opsauth_redis_write(ngx_opsauth_link_t *link);
 static void ngx_opsauth_redis_heard(ngx_opsauth_link_t *link);

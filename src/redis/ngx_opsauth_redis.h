@@ -15,6 +15,7 @@
 #include <ngx_event.h>
 #include <ngx_event_connect.h>
 
+#include "oa_hot.h"
 #include "ngx_opsauth_codec.h"
 #include "ngx_opsauth_stats.h"
 
@@ -176,7 +177,7 @@ void ngx_opsauth_redis_destroy(ngx_opsauth_redis_t *redis);
  * NGX_DECLINED  not accepted, *error says why (DOWN, FULL); the handler will
  *               not be called
  */
-ngx_int_t ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
+OA_WARM ngx_int_t ngx_opsauth_redis_send(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, ngx_opsauth_codec_form_t *form,
     const ngx_str_t *name, ngx_opsauth_redis_error_e *error);
 

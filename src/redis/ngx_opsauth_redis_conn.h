@@ -124,10 +124,10 @@ struct ngx_opsauth_redis_s {
 /* ngx_opsauth_redis.c */
 
 /* of both kinds: may there be one more now? */
-ngx_int_t ngx_opsauth_redis_accept(ngx_opsauth_redis_t *redis,
+OA_WARM ngx_int_t ngx_opsauth_redis_accept(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_error_e *error);
 /* after accept(): its bytes were put into out, from "before" on */
-void ngx_opsauth_redis_queue(ngx_opsauth_redis_t *redis,
+OA_WARM void ngx_opsauth_redis_queue(ngx_opsauth_redis_t *redis,
     ngx_opsauth_redis_command_t *cmd, size_t before);
 /* one that is no read, for src/redis itself: cmd->handler and cmd->data are set.
    As ngx_opsauth_redis_send() */
@@ -151,7 +151,7 @@ void ngx_opsauth_redis_push_marker(ngx_opsauth_redis_t *redis);
 /* takes what was answered out of it, where that is worth it */
 void ngx_opsauth_redis_compact(ngx_opsauth_redis_t *redis);
 /* READY: sends what it can; the link may have failed */
-void ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis);
+OA_WARM void ngx_opsauth_redis_flush(ngx_opsauth_redis_t *redis);
 
 
 /* ngx_opsauth_cluster.c, ngx_opsauth_cluster_map.c */

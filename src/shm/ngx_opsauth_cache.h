@@ -96,17 +96,17 @@ OA_HOT ngx_opsauth_cache_e ngx_opsauth_cache_get(ngx_opsauth_cache_t *cache,
     const u_char *key, ngx_msec_t now, ngx_opsauth_entry_t *entry);
 
 /* before a read is sent */
-void ngx_opsauth_cache_begin(ngx_opsauth_cache_t *cache, const u_char *key,
-    ngx_opsauth_cache_ticket_t *ticket);
+OA_WARM void ngx_opsauth_cache_begin(ngx_opsauth_cache_t *cache,
+    const u_char *key, ngx_opsauth_cache_ticket_t *ticket);
 
 /* NGX_OK: nothing was invalidated since; NGX_DECLINED otherwise */
-ngx_int_t ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache,
+OA_WARM ngx_int_t ngx_opsauth_cache_check(ngx_opsauth_cache_t *cache,
     const u_char *key, const ngx_opsauth_cache_ticket_t *ticket);
 
 /* fetched_at: when the read was sent; server: who answered; INVALID, UNKNOWN:
    data is NULL. NGX_DECLINED: refused, the record may only answer its own
    request */
-ngx_int_t ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache,
+OA_WARM ngx_int_t ngx_opsauth_cache_fill(ngx_opsauth_cache_t *cache,
     const u_char *key, const ngx_opsauth_cache_ticket_t *ticket,
     uint64_t server, ngx_msec_t fetched_at, ngx_uint_t type,
     const u_char *data, size_t len);
@@ -138,7 +138,7 @@ ngx_msec_t ngx_opsauth_cache_now(void);
 size_t ngx_opsauth_cache_size_min(ngx_uint_t clustered);
 
 /* under the lock; counts what was put and what was refused */
-ngx_int_t ngx_opsauth_cache_put(ngx_opsauth_cache_t *cache,
+OA_WARM ngx_int_t ngx_opsauth_cache_put(ngx_opsauth_cache_t *cache,
     const u_char *key, const ngx_opsauth_cache_ticket_t *ticket,
     ngx_uint_t refused, ngx_msec_t fetched_at, ngx_uint_t type,
     const u_char *data, size_t len);

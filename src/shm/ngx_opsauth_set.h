@@ -85,20 +85,21 @@ typedef struct {
 /* no lock; epoch is the table's */
 OA_HOT ngx_int_t ngx_opsauth_set_get(ngx_opsauth_set_t *set, const uint32_t *epoch,
     const u_char *key, ngx_opsauth_entry_t *entry);
-void ngx_opsauth_set_map(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map);
+OA_WARM void ngx_opsauth_set_map(ngx_opsauth_set_t *set,
+    ngx_opsauth_map_t *map);
 
 /* put and remove stand between open and close, and keep the map that was made
    after opening in step; put only where open said NGX_OK */
-ngx_int_t ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
+OA_WARM ngx_int_t ngx_opsauth_set_open(ngx_opsauth_set_t *set, uint32_t epoch,
     ngx_opsauth_set_counters_t *counters);
-void ngx_opsauth_set_close(ngx_opsauth_set_t *set,
+OA_WARM void ngx_opsauth_set_close(ngx_opsauth_set_t *set,
     ngx_opsauth_set_counters_t *counters, const ngx_opsauth_map_t *map);
 
 /* between open and close: the set is empty, a map of it is to be made anew */
 void ngx_opsauth_set_clear(ngx_opsauth_set_t *set);
 
 /* len was checked */
-ngx_int_t ngx_opsauth_set_put(ngx_opsauth_set_t *set,
+OA_WARM ngx_int_t ngx_opsauth_set_put(ngx_opsauth_set_t *set,
     ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map,
     const u_char *key, ngx_msec_t fetched_at, ngx_uint_t type,
     ngx_uint_t negative, const u_char *data, size_t len);

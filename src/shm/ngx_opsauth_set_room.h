@@ -51,14 +51,14 @@ ngx_opsauth_map_extent(ngx_opsauth_map_t *map, ngx_uint_t slot)
  * entry of that very size which is to go, to be replaced: so nothing has to be
  * moved.
  */
-ngx_uint_t ngx_opsauth_set_room(ngx_opsauth_set_t *set,
+OA_WARM ngx_uint_t ngx_opsauth_set_room(ngx_opsauth_set_t *set,
     ngx_opsauth_set_counters_t *counters, ngx_opsauth_map_t *map, ngx_uint_t n,
     ngx_uint_t negative);
 
 /* n free slots are there; the hand goes behind what is inserted */
 void ngx_opsauth_set_insert(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
     ngx_uint_t slot, ngx_uint_t n, ngx_uint_t tag);
-void ngx_opsauth_set_replace(ngx_opsauth_set_t *set,
+OA_WARM void ngx_opsauth_set_replace(ngx_opsauth_set_t *set,
     ngx_opsauth_set_counters_t *counters, ngx_uint_t slot, ngx_uint_t n,
     ngx_uint_t tag);
 void ngx_opsauth_set_delete(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
@@ -70,7 +70,7 @@ void ngx_opsauth_set_append(ngx_opsauth_set_t *set, ngx_opsauth_map_t *map,
     ngx_opsauth_set_t *other, ngx_opsauth_map_t *its, ngx_uint_t slot);
 
 /* the entry's head and data, into n slots that are its own */
-void ngx_opsauth_set_write(ngx_opsauth_set_t *set, ngx_uint_t slot,
+OA_WARM void ngx_opsauth_set_write(ngx_opsauth_set_t *set, ngx_uint_t slot,
     ngx_uint_t n, const u_char *key, ngx_msec_t fetched_at, ngx_uint_t type,
     const u_char *data, size_t len);
 

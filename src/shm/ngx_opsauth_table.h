@@ -101,9 +101,9 @@ uint32_t ngx_opsauth_table_epoch(ngx_opsauth_table_t *table);
  * in the set, and it was cleared just now; or len is too large, or is 0 and
  * the entry isn't negative.
  */
-ngx_int_t ngx_opsauth_table_put(ngx_opsauth_table_t *table, const u_char *key,
-    ngx_msec_t fetched_at, ngx_uint_t type, ngx_uint_t negative,
-    const u_char *data, size_t len);
+OA_WARM ngx_int_t ngx_opsauth_table_put(ngx_opsauth_table_t *table,
+    const u_char *key, ngx_msec_t fetched_at, ngx_uint_t type,
+    ngx_uint_t negative, const u_char *data, size_t len);
 
 /* clears the entry (wiping it) and changes the key's count, also where there is
    no entry */
