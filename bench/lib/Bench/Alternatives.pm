@@ -165,8 +165,8 @@ sub nginx {
         my $text = Bench::Setup::read_file($path) =~ s/%%(\w+)%%/$value{$1} \/\/ die "%%$1%%"/ger;
         $setup->write_file("$name/" . $path =~ s{.*/}{}r, $text);
     }
-    my $main = $o{scale} ? "load_module $root/$name.so;"
-        : join ' ', map { "load_module $root/usr/lib/nginx/modules/$_.so;" } @{$o{modules} // []};
+    my $main = join ' ', map({ "load_module $root/$_.so;" } @{$o{scale} // []}),
+        map { "load_module $root/usr/lib/nginx/modules/$_.so;" } @{$o{modules} // []};
     local $ENV{LD_LIBRARY_PATH} = "$root/usr/lib/x86_64-linux-gnu";
     my $nginx = $setup->nginx($name, 0, $main, $setup->proxied . "include $here/$name.conf;\n");
     return { %$nginx, %port, service => $service };
