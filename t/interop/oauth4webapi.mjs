@@ -114,7 +114,8 @@ await check('introspection (RFC 7662)', async () => {
     equal(active.scope, 'read:tenants', 'scope');
     equal(active.sub, 'alice', 'sub');
     equal(active.client_id, first.id, 'client_id');
-    equal((await ask('n' + tokens.access_token.slice(1))).active, false, 'another one');
+    const other = (tokens.access_token[0] === 'n' ? 'm' : 'n') + tokens.access_token.slice(1);
+    equal((await ask(other)).active, false, 'another one');
 });
 
 await check('a code that is used twice takes its tokens with it', async () => {
