@@ -153,13 +153,14 @@ test_guesses(void)
     void                    *block;
     uint32_t                 i, others;
     uint64_t                 hash, same;
-    ngx_opsauth_entry_t     *entry;
+    ngx_opsauth_entry_t     *entry, *moved;
     ngx_opsauth_table_t     *table;
     ngx_opsauth_prefetch_t  *prefetch;
 
     table = table_new(64, &block);
     prefetch = calloc(1, sizeof(ngx_opsauth_prefetch_t));
     entry = calloc(1, sizeof(ngx_opsauth_entry_t));
+    moved = calloc(1, sizeof(ngx_opsauth_entry_t));
 
     put(table, 1, 1, 100);
     put(table, 2, 1, 100);
@@ -194,13 +195,17 @@ test_guesses(void)
     ok(fetches(prefetch, table, "key_one_of_them", &hash)
        && is_ahead(table, 2, entry), "where it was seen last counts");
 
+    (void) get(table, 1, moved);
     ngx_opsauth_prefetch_seen(prefetch, table, hash,
         (u_char *) (table + 1) + ((size_t) NGX_OPSAUTH_LINE << 24),
-        entry->slot);
+        moved->slot);
+    ngx_opsauth_prefetch_seen(prefetch, table, hash, moved->slot,
+        (u_char *) (table + 1) + ((size_t) NGX_OPSAUTH_LINE << 24));
 
     ok(fetches(prefetch, table, "key_one_of_them", &hash)
        && is_ahead(table, 2, entry), "what is too far away is not noted");
 
+    free(moved);
     free(entry);
     free(prefetch);
     free(block);
